@@ -1,0 +1,33 @@
+/* One cgroup v2 for each process tree, under /sys/fs/cgroup/polyvisor. */
+#ifndef POLYVISOR_CGROUP_H
+#define POLYVISOR_CGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Makes the parent group. Afterwards cgroup_usable says whether groups can be made and ended by cgroup.kill. */
+void cgroup_open(void);
+bool cgroup_usable(void);
+
+/* Makes group `id`; a limit of 0 is no limit. Returns its folder's descriptor or -errno. */
+int cgroup_make(uint32_t id, uint64_t max_pids, uint64_t max_memory);
+
+/* Ends every process of the group, and of groups that were made inside it. */
+void cgroup_kill(int group);
+
+/* Sends a signal to every process of the group and of groups inside it. Returns 0, or -errno of the last that failed. */
+int cgroup_signal(int group, int signal);
+
+/* Whether the kernel killed a process of the group for want of memory. */
+bool cgroup_ran_out_of_memory(int group);
+
+/* Removes the group and groups inside it. Returns 0, or -EBUSY while a process is left. */
+int cgroup_remove(uint32_t id);
+
+/* Opens the file that becomes ready (EPOLLPRI) when the group's last process ends. Returns it or -errno. */
+int cgroup_open_events(int group);
+
+/* Whether any process is left, read anew from that file. */
+bool cgroup_populated(int events);
+
+#endif

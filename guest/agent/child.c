@@ -1,0 +1,78 @@
+#define _GNU_SOURCE
+#include "child.h"
+
+#include "spawn.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <stdnoreturn.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OPEN_FILES 1024 /* the soft limit programs expect; the agent's own is higher */
+
+static noreturn void fail(const struct child *c, enum spawn_stage stage, int error) {
+  struct spawn_failure f = {.stage = (int)stage, .error = error};
+  (void)!write(c->report, &f, sizeof f);
+  _exit(127);
+}
+
+/* The agent has no handlers, and SIGPIPE is the only signal it ignores. */
+static void reset_signals(void) {
+  sigset_t none;
+  signal(SIGPIPE, SIG_DFL);
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void reset_limits(void) {
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur <= OPEN_FILES) return;
+  files.rlim_cur = OPEN_FILES;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+/* Looks the program up as a shell would: the first that can be run; EACCES counts more than ENOENT at the end. */
+static int search(const struct child *c) {
+  char **argv = c->request->argv;
+  const char *name = argv[0];
+  if (strchr(name, '/')) {
+    execve(name, argv, c->env);
+    return errno;
+  }
+  bool denied = false;
+  for (const char *at = c->path;; at++) {
+    size_t length = strcspn(at, ":");
+    char file[4096];
+    int n = length == 0 ? snprintf(file, sizeof file, "./%s", name)
+                        : snprintf(file, sizeof file, "%.*s/%s", (int)length, at, name);
+    if (n > 0 && (size_t)n < sizeof file) {
+      execve(file, argv, c->env);
+      if (errno == EACCES) denied = true;
+      else if (errno != ENOENT && errno != ENOTDIR) return errno;
+    }
+    at += length;
+    if (!*at) return denied ? EACCES : ENOENT;
+  }
+}
+
+void child_run(void *arg) {
+  const struct child *c = arg;
+  setsid();
+  for (int i = 0; i < 3; i++)
+    if (dup2(c->stdio[i], i) < 0) fail(c, SPAWN_STAGE_TERMINAL, errno);
+  if (c->request->pty && ioctl(0, TIOCSCTTY, 0) < 0) fail(c, SPAWN_STAGE_TERMINAL, errno);
+  reset_signals();
+  reset_limits();
+  umask(022);
+  int error = user_become(c->user);
+  if (error) fail(c, SPAWN_STAGE_USER, -error);
+  /* As the user, so that a folder the user can't enter is an error. */
+  if (chdir(c->cwd) < 0 && (c->request->cwd || chdir("/") < 0)) fail(c, SPAWN_STAGE_CWD, errno);
+  fail(c, SPAWN_STAGE_EXEC, search(c));
+}

@@ -1,0 +1,11 @@
+/* Virtio-serial ports named agent.channel.0 to .7: opened when they appear. */
+#ifndef POLYVISOR_PORTS_H
+#define POLYVISOR_PORTS_H
+
+/* Starts listening to the kernel's device events, so that nothing that comes later is missed. */
+void ports_watch(void);
+
+/* Opens the ports that are there and not open yet. */
+void ports_scan(void);
+
+#endif

@@ -1,0 +1,80 @@
+#define _GNU_SOURCE
+#include "sync.h"
+
+#include "agent.h"
+#include "fields.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ENTROPY_MIN 32u
+#define ENTROPY_MAX 512u
+#define HOSTNAME_MAX 63u
+
+struct sync_request {
+  struct field entropy, hostname;
+  uint64_t clock;
+};
+
+static const char *parse(struct sync_request *q, const uint8_t *payload, size_t length) {
+  struct field_reader r;
+  struct field f;
+  fields_read(&r, payload, length);
+  while (fields_next(&r, &f)) {
+    if (!field_once(&r, &f)) break;
+    if (f.tag == FIELD_ENTROPY) {
+      if (f.length < ENTROPY_MIN || f.length > ENTROPY_MAX) r.why = "entropy must be 32 to 512 bytes";
+      q->entropy = f;
+    } else if (f.tag == FIELD_CLOCK) {
+      field_integer(&r, &f, INT64_MAX, &q->clock);
+    } else if (f.tag == FIELD_HOSTNAME) {
+      field_string(&r, &f, 1, HOSTNAME_MAX);
+      q->hostname = f;
+    } else {
+      r.why = "SYNC has an unknown field";
+    }
+  }
+  return r.why;
+}
+
+/* Credited as full entropy, then drawn from at once: a clone must not share its next numbers with its siblings. */
+static int reseed(const struct field *f) {
+  struct {
+    struct rand_pool_info info;
+    uint8_t bytes[ENTROPY_MAX];
+  } pool;
+  int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  pool.info.entropy_count = (int)f->length * 8;
+  pool.info.buf_size = (int)f->length;
+  memcpy((uint8_t *)&pool + sizeof pool.info, f->data, f->length);
+  int error = 0;
+  if (ioctl(fd, RNDADDENTROPY, &pool.info) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0) error = -errno;
+  close(fd);
+  explicit_bzero(&pool, sizeof pool);
+  return error;
+}
+
+static int set_clock(uint64_t nanoseconds) {
+  struct timespec t = {.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+  return clock_settime(CLOCK_REALTIME, &t) < 0 ? -errno : 0;
+}
+
+int sync_serve(const uint8_t *payload, size_t length, const char **why) {
+  struct sync_request q = {0};
+  *why = parse(&q, payload, length);
+  if (*why) return -EINVAL;
+  int error = 0;
+  if (agent.init) {
+    if (q.entropy.data) error = reseed(&q.entropy);
+    if (!error && q.clock) error = set_clock(q.clock);
+    if (!error && q.hostname.data && sethostname((const char *)q.hostname.data, q.hostname.length) < 0) error = -errno;
+  }
+  if (!error && q.entropy.data) agent.reseeds++;
+  return error;
+}

@@ -1,0 +1,52 @@
+// The figures of docs/promises.md. `--json` prints them as data; a bound that is broken makes the exit code 1.
+import { coldBoot, guestBootInstructionsMs } from './cold-boot.ts';
+import { execFigures } from './exec.ts';
+import { versionRatio } from './version.ts';
+
+const pairs = 15;
+const asJson = process.argv.includes('--json');
+const report = (line: string): void => void process.stderr.write(`${line}\n`);
+
+interface Row {
+  value: number;
+  /** for a ratio, the upper end of its 95 % interval: what the bound is held against */
+  high?: number;
+  bound?: { most: number } | { least: number };
+}
+
+const version = versionRatio(pairs * 2);
+const boot = await coldBoot(pairs, report);
+report('commands on a running machine');
+const exec = await execFigures();
+report('instructions of the boot');
+const instructions = await guestBootInstructionsMs();
+
+const rows: Record<string, Row> = {
+  coldBootRatio: { value: boot.ratio.value, high: boot.ratio.high, bound: { most: 1.05 } },
+  coldBootMs: { value: boot.wallMs },
+  coldBootCpuMs: { value: boot.cpuMs, bound: { most: 60 } },
+  execP50Ms: { value: exec.execP50Ms, bound: { most: 10 } },
+  cliExecP50Ms: { value: exec.cliExecP50Ms },
+  stdoutMiBps: { value: exec.stdoutMiBps, bound: { least: 50 } },
+  guestBootInstructionsMs: { value: instructions },
+  versionRatio: { value: version.value, high: version.high, bound: { most: 1.6 } },
+  residentProcesses: { value: exec.residentProcesses, bound: { most: 0 } },
+};
+
+if (asJson) console.log(JSON.stringify(rows, null, 2));
+else console.table(Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, shown(row)])));
+process.exitCode = Object.values(rows).every(kept) ? 0 : 1;
+
+function kept({ value, high, bound }: Row): boolean {
+  if (bound === undefined) return true;
+  return 'most' in bound ? (high ?? value) <= bound.most : value >= bound.least;
+}
+
+function shown(row: Row): Record<string, string> {
+  const { value, high, bound } = row;
+  return {
+    value: `${value.toFixed(2)}${high === undefined ? '' : ` (up to ${high.toFixed(2)})`}`,
+    bound: bound === undefined ? '' : 'most' in bound ? `<= ${bound.most}` : `>= ${bound.least}`,
+    kept: bound === undefined ? '' : kept(row) ? 'yes' : 'NO',
+  };
+}

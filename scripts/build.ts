@@ -1,0 +1,28 @@
+// dist/ from src/ (one file each, nothing bundled), and the guest's agent from guest/agent/.
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { run, tool } from './run.ts';
+
+const steps = [
+  { command: tool('tsc'), args: ['-p', 'tsconfig.build.json'] },
+  { command: 'scripts/build-agent', args: [] },
+];
+for (const { command, args } of steps) {
+  const { ok, output } = await run(command, args);
+  process.stderr.write(output);
+  if (!ok) {
+    console.error(`${path.basename(command)} failed`);
+    process.exit(1);
+  }
+}
+removeStale();
+
+/** The compiler leaves what it once made from a source file that has gone since; shipped, it would seem part of us. */
+function removeStale(): void {
+  for (const entry of readdirSync('dist', { recursive: true, withFileTypes: true })) {
+    const source = entry.name.replace(/\.(d\.ts|js)$/, '.ts');
+    if (!entry.isFile() || source === entry.name) continue;
+    const folder = path.relative('dist', entry.parentPath);
+    if (!existsSync(path.join('src', folder, source))) rmSync(path.join(entry.parentPath, entry.name));
+  }
+}

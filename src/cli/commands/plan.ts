@@ -1,0 +1,46 @@
+import type { Command } from 'commander';
+import type { PlannedVm } from '../../sandbox/plan.ts';
+import { newCommand } from '../command.ts';
+import { print, printJson } from '../output.ts';
+import { openProgress } from '../progress.ts';
+import { commandText, shellQuote } from '../quote.ts';
+import { addVmFlags, type VmFlags, vmOptions } from '../vm-flags.ts';
+
+/** `polyvisor plan` */
+export function plan(): Command {
+  const command = newCommand('plan', 'Prints exactly what the VMM would be told, and starts nothing.', [
+    'plan',
+    'plan -m 512M --cpus 2 --accel tcg --json',
+  ]);
+  return addVmFlags(command)
+    .option('--json', 'print a JSON object')
+    .option('-q, --quiet', 'no progress on stderr')
+    .action(async (flags: VmFlags & { json?: boolean; quiet?: boolean }) => {
+      const { planVm } = await import('../../sandbox/plan.ts');
+      const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
+      const onEvent = progress.onEvent.bind(progress);
+      const planned = await planVm({ ...vmOptions(flags), onEvent }).finally(() => progress.end());
+      if (flags.json === true) printJson({ hypervisor: planned.hypervisor, ...planned.plan });
+      else print(planText(planned.plan));
+    });
+}
+
+/** A plan as a shell script: the command as it is, the rest as comments. */
+export function planText({ binary, argv, env, files, requests }: PlannedVm['plan']): string {
+  const lines: string[] = [];
+  for (const { path, content, mode } of files) {
+    lines.push(`# file ${path} (${mode.toString(8).padStart(4, '0')})`, ...comment(content.trimEnd()));
+  }
+  const kernelLine = argv[argv.indexOf('-append') + 1];
+  if (argv.includes('-append') && kernelLine !== undefined) lines.push('# kernel command line', ...comment(kernelLine.split(' ').join('\n')));
+  for (const [name, value] of Object.entries(env)) lines.push(`${name}=${shellQuote(value)} \\`);
+  lines.push(commandText(binary, argv));
+  for (const { method, target, body } of requests) {
+    lines.push(`# then ${method} ${target}`, ...(body === undefined ? [] : comment(JSON.stringify(body, undefined, 2))));
+  }
+  return lines.join('\n');
+}
+
+function comment(text: string): string[] {
+  return text === '' ? [] : text.split('\n').map((line) => `#   ${line}`);
+}

@@ -1,0 +1,87 @@
+import { type Command, Option } from 'commander';
+import { VmError } from '../../errors.ts';
+import type { Vm } from '../../sandbox/vm.ts';
+import type { VmOptions } from '../../sandbox/vm-options.ts';
+import { attach } from '../attach.ts';
+import { newCommand } from '../command.ts';
+import { addExecFlags, type ExecFlags, execOptions } from '../exec-flags.ts';
+import { interruptible } from '../interrupts.ts';
+import { timeMs } from '../option-values.ts';
+import { print, printJson } from '../output.ts';
+import { openProgress } from '../progress.ts';
+import { addVmFlags, type VmFlags, vmOptions } from '../vm-flags.ts';
+
+interface RunFlags extends VmFlags, ExecFlags {
+  detach?: boolean;
+  rm?: boolean;
+}
+
+/** `polyvisor run` */
+export function run(): Command {
+  const command = newCommand('run', 'Runs a command in a new VM, and removes the VM when the command has ended.', [
+    'run -- uname -a',
+    'run -it',
+    'run -m 512M --cpus 2 -e NAME=world -- sh -c \'echo hello $NAME\'',
+    'run -i -- wc -l < /etc/passwd',
+    'run -d --name web',
+  ])
+    .argument('[command...]', 'the command and its arguments; options after it are its own (default on a terminal: a shell)')
+    .passThroughOptions()
+    .addOption(new Option('-d, --detach', 'leave the VM running; print its name').conflicts(['interactive', 'tty', 'rm']))
+    .addOption(new Option('--rm', 'remove the VM at the end; always so without -d'));
+  addExecFlags(addVmFlags(command), 'most time for boot and command')
+    .addOption(new Option('--start-timeout <time>', 'most time until the guest answers (default: 60s, 180s without KVM)').argParser(timeMs))
+    .option('-q, --quiet', 'no progress on stderr')
+    .action(async (argv: string[], flags: RunFlags, self: Command) => {
+      if (argv.length > 0 || flags.detach === true) return runVm(argv, flags);
+      if (!process.stdin.isTTY) self.error('error: no command was given, and stdin is no terminal for a shell');
+      return runVm(['/bin/sh'], { ...flags, interactive: true, tty: true });
+    });
+  return command;
+}
+
+async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
+  needTerminal(flags);
+  // Wrong variables are told before a VM is booted for them.
+  execOptions(flags);
+  const { Vm: library } = await import('../../sandbox/vm.ts');
+  const deadline = flags.timeout === undefined ? undefined : performance.now() + flags.timeout;
+  await interruptible(async (interrupts) => {
+    const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
+    const options: VmOptions = {
+      ...vmOptions(flags),
+      signal: interrupts.signal,
+      timeoutMs: flags.timeout,
+      onEvent: (event) => progress.onEvent(event),
+    };
+    const vm = await library.create(options).finally(() => progress.end());
+    const timeoutMs = deadline === undefined ? undefined : Math.max(1, Math.round(deadline - performance.now()));
+    if (flags.detach === true) return leaveRunning(vm, argv, flags);
+    try {
+      await attach(vm, { argv, flags, interrupts, timeoutMs });
+    } finally {
+      await vm.remove();
+    }
+  });
+}
+
+/** Starts the command, if there is one, and lets go. Until then the VM is ours and ends with us: nobody knows its name yet. */
+async function leaveRunning(vm: Vm, argv: readonly string[], flags: RunFlags): Promise<void> {
+  try {
+    if (argv.length > 0) await vm.exec(argv, { ...execOptions(flags), detach: true }).pid;
+    await vm.detach();
+  } catch (error) {
+    await vm.remove();
+    throw error;
+  }
+  await vm.close();
+  if (flags.json === true) printJson({ name: vm.name, id: vm.id, hypervisor: vm.hypervisor });
+  else print(vm.name);
+}
+
+/** @throws {VmError} INVALID_ARGUMENT when a terminal was asked for and there is none to read from */
+export function needTerminal({ interactive, tty }: ExecFlags): void {
+  if (interactive === true && tty === true && !process.stdin.isTTY) {
+    throw new VmError('INVALID_ARGUMENT', 'stdin is no terminal, as -i and -t together need', { advice: 'Leave out -t to pipe data in.' });
+  }
+}

@@ -1,0 +1,60 @@
+import path from 'node:path';
+import { type Command, Option } from 'commander';
+import { deserializeParams } from '../config/kernel-params.ts';
+import type { VmOptions } from '../sandbox/vm-options.ts';
+import { memoryMiB, wholeNumber } from './option-values.ts';
+
+/** What a command line says about a VM to be made. */
+export interface VmFlags {
+  name?: string;
+  hypervisor?: string;
+  accel?: 'auto' | 'kvm' | 'tcg';
+  memory?: number;
+  cpus?: number;
+  kernel?: string;
+  initrd?: string;
+  append?: string;
+  hypervisorPath?: string;
+  startTimeout?: number;
+}
+
+/** Gives a command the options that describe a VM. */
+export function addVmFlags(command: Command): Command {
+  return command
+    .option('--name <name>', 'name of the VM (default: one is made up)')
+    .option('--hypervisor <type>', 'qemu, firecracker, clh, acrn or mock (default: qemu)')
+    .addOption(new Option('--accel <accel>', 'accelerator (default: auto)').choices(['auto', 'kvm', 'tcg']))
+    .addOption(new Option('-m, --memory <size>', 'memory, such as 512M or 2G (default: 2G)').argParser(memoryMiB))
+    .addOption(new Option('--cpus <number>', 'vCPUs (default: 1)').argParser(wholeNumber))
+    .option('--kernel <file>', 'kernel to boot instead of the default guest')
+    .option('--initrd <file>', 'initrd for that kernel')
+    .option('--append <words>', 'kernel parameters, after ours')
+    .option('--hypervisor-path <file>', "the VMM's program (default: looked up in PATH)");
+}
+
+/** The same as options of the library. Paths become absolute, from the current folder. */
+export function vmOptions(flags: VmFlags): VmOptions {
+  const { name, hypervisor, accel, memory, cpus, kernel, initrd, append, hypervisorPath, startTimeout } = flags;
+  return {
+    name,
+    hypervisor,
+    accel,
+    memoryMiB: memory,
+    vcpus: cpus,
+    kernel: absolute(kernel),
+    initrd: absolute(initrd),
+    hypervisorPath: absolute(hypervisorPath),
+    startTimeoutMs: startTimeout,
+    kernelParams: append === undefined ? undefined : deserializeParams(kernelWords(append)),
+  };
+}
+
+function absolute(file: string | undefined): string | undefined {
+  // An empty one stays wrong instead of becoming the current folder.
+  return file === undefined || file === '' ? file : path.resolve(file);
+}
+
+/** Words of a kernel command line: blanks inside double quotes separate nothing, as in the kernel's own parser. */
+function kernelWords(text: string): string[] {
+  return text.match(/(?:"[^"]*"?|[^\s"])+/g) ?? [];
+}

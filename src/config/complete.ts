@@ -1,0 +1,65 @@
+import { VmError } from '../errors.ts';
+import { assetFields, assetTypes } from './asset-type.ts';
+import { assetPath } from './assets.ts';
+import { configFieldNames, configFields } from './config-fields.ts';
+import { DEFAULT_MSIZE_9P_BYTES, DEFAULT_VHOST_USER_STORE_PATH, MAX_VCPUS } from './defaults.ts';
+import type { FieldUse } from './field-use.ts';
+import type { HostFacts } from './host.ts';
+import { checkRules } from './rules.ts';
+import type { ConfigField, HypervisorConfig, VmConfigInput } from './vm-config.ts';
+
+/** What completion needs besides the user's config. */
+export interface CompletionFacts {
+  /** What the VMM does with the fields. */
+  readonly fields: FieldUse;
+  readonly host: HostFacts;
+}
+
+/**
+ * Fills in the defaults, the VMM's before the general ones, and checks the rules across fields. Pure.
+ * The kernel and one of image and initrd must be there: whoever offers a default guest puts it in beforehand.
+ * @throws {VmError} INVALID_CONFIG when a field is set that the VMM has no use for, or a rule is broken
+ */
+export function completeConfig(input: VmConfigInput, { fields, host }: CompletionFacts): HypervisorConfig {
+  refuseUnused(input, fields);
+  const mostVcpus = Math.min(MAX_VCPUS[host.arch], fields.maxVcpus ?? Number.POSITIVE_INFINITY);
+  const config = fill(input, fields.defaults ?? {}, Math.min(host.cpus, mostVcpus));
+  checkRules({ input, config, host, hypervisor: fields.hypervisor, mostVcpus });
+  return config;
+}
+
+function refuseUnused(input: VmConfigInput, fields: FieldUse): void {
+  for (const name of configFieldNames) {
+    if (input[name] !== undefined) refuse(name, name, fields);
+  }
+  for (const type of assetTypes) {
+    if (input.customAssets?.[type] !== undefined) refuse(assetFields[type], `customAssets.${type}`, fields);
+  }
+}
+
+function refuse(name: ConfigField, shown: string, { hypervisor, unused }: FieldUse): void {
+  const reason = unused[name];
+  if (reason === undefined) return;
+  throw new VmError('INVALID_CONFIG', `${hypervisor} has no use for ${shown}: ${reason}`, {
+    field: shown,
+    hypervisor,
+    advice: `Leave ${shown} out, or use another hypervisor.`,
+  });
+}
+
+function fill(input: VmConfigInput, vmm: Partial<HypervisorConfig>, maxVcpus: number): HypervisorConfig {
+  const filled: Partial<Record<ConfigField, unknown>> = {};
+  for (const name of configFieldNames) {
+    const value = input[name] ?? vmm[name] ?? configFields[name].default;
+    if (value !== undefined) filled[name] = value;
+  }
+  // A VMM's own default for the maximum still can't be more than the host or the VMM has.
+  filled.maxVcpus = input.maxVcpus ?? Math.max(Math.min(vmm.maxVcpus ?? maxVcpus, maxVcpus), vmm.vcpus ?? 1);
+  const kernel = assetPath(input, 'kernel') ?? vmm.kernel;
+  if (kernel !== undefined) filled.kernel ??= kernel;
+  if (filled.sharedFs === 'virtio-fs') filled.virtioFsCache ??= 'auto';
+  else filled.msize9pBytes ??= DEFAULT_MSIZE_9P_BYTES;
+  if (filled.enableVhostUserStore === true) filled.vhostUserStorePath ??= DEFAULT_VHOST_USER_STORE_PATH;
+  // Every field without a general default is optional or filled above; that kernel is there is the first rule.
+  return filled as unknown as HypervisorConfig;
+}

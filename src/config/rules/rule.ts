@@ -1,0 +1,23 @@
+import { VmError } from '../../errors.ts';
+import type { HostFacts } from '../host.ts';
+import type { HypervisorConfig, VmConfigInput } from '../vm-config.ts';
+
+/** What a rule looks at. */
+export interface RuleFacts {
+  /** What the user wrote: tells a set field from a default. */
+  readonly input: VmConfigInput;
+  readonly config: HypervisorConfig;
+  readonly host: HostFacts;
+  /** The VMM's id, for messages. */
+  readonly hypervisor: string;
+  /** Most vCPUs that architecture and VMM take. */
+  readonly mostVcpus: number;
+}
+
+/** A rule across fields: throws INVALID_CONFIG when broken. */
+export type Rule = (facts: RuleFacts) => void;
+
+/** The error of a broken rule. */
+export function broken(field: string, message: string, advice?: string): VmError {
+  return new VmError('INVALID_CONFIG', message, advice === undefined ? { field } : { field, advice });
+}

@@ -1,0 +1,23 @@
+import { broken, type Rule } from './rule.ts';
+
+const maxVcpusWithinMachine: Rule = ({ config, hypervisor, host, mostVcpus }) => {
+  if (config.maxVcpus <= mostVcpus) return;
+  const text = `maxVcpus is ${config.maxVcpus}, but ${hypervisor} on ${host.arch} takes at most ${mostVcpus}`;
+  throw broken('maxVcpus', text);
+};
+
+const vcpusWithinMax: Rule = ({ config, input, host, mostVcpus }) => {
+  if (config.vcpus <= config.maxVcpus) return;
+  const text = `vcpus is ${config.vcpus}, but maxVcpus is ${config.maxVcpus}`;
+  if (input.maxVcpus !== undefined || config.vcpus > mostVcpus) throw broken('vcpus', text);
+  const why = `${text}, by default the lesser of the host's ${host.cpus} CPUs and the VMM's maximum`;
+  throw broken('vcpus', why, `To have more vCPUs than CPUs, set maxVcpus to ${config.vcpus} too.`);
+};
+
+const memoryWithinHost: Rule = ({ config, host }) => {
+  if (config.memoryMiB <= host.memoryMiB) return;
+  throw broken('memoryMiB', `memoryMiB is ${config.memoryMiB}, but the host has ${host.memoryMiB} MiB`);
+};
+
+/** Rules for counts and sizes, against the host and the machine. */
+export const sizeRules: readonly Rule[] = [maxVcpusWithinMachine, vcpusWithinMax, memoryWithinHost];

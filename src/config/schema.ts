@@ -1,0 +1,61 @@
+import * as z from 'zod';
+import { assetTypes, type CustomAsset, type CustomAssets } from './asset-type.ts';
+import { configFieldNames, configFields } from './config-fields.ts';
+import type { FieldType, TextType } from './field-info.ts';
+import type { Param } from './kernel-params.ts';
+import { MAX_LIST_ENTRIES, MAX_PATH_LENGTH, MAX_VALUE_LENGTH } from './limits.ts';
+import type { VmConfigInput } from './vm-config.ts';
+
+// The only file that loads zod: a command that needs no config starts without it.
+
+const noControlCharacters = /^\P{Cc}*$/u;
+
+const absolutePath: z.ZodType<string> = z.string().max(MAX_PATH_LENGTH).regex(/^\//).regex(noControlCharacters);
+
+const customAsset: z.ZodType<CustomAsset> = z.strictObject({
+  path: absolutePath,
+  sha512: z
+    .string()
+    .regex(/^[0-9a-fA-F]{128}$/)
+    .optional(),
+});
+
+const customAssets: z.ZodType<CustomAssets> = z.strictObject(
+  Object.fromEntries(assetTypes.map((type) => [type, customAsset.optional()])),
+);
+
+function param(emptyKey: boolean): z.ZodType<Param> {
+  const part = z.string().max(MAX_VALUE_LENGTH).regex(noControlCharacters);
+  return z.strictObject({ key: emptyKey ? part : part.min(1), value: part });
+}
+
+function textOf(type: TextType): z.ZodType<string> {
+  return z.string().regex(type.pattern);
+}
+
+function schemaOf(type: FieldType): z.ZodType {
+  switch (type.kind) {
+    case 'flag':
+      return z.boolean();
+    case 'integer':
+      return z.int().min(type.min).max(type.max);
+    case 'text':
+      return textOf(type);
+    case 'path':
+      return absolutePath;
+    case 'choice':
+      return z.enum(type.values);
+    case 'list':
+      return z.array(type.of.kind === 'path' ? absolutePath : textOf(type.of)).max(MAX_LIST_ENTRIES);
+    case 'params':
+      return z.array(param(type.emptyKey)).max(MAX_LIST_ENTRIES);
+    case 'assets':
+      return customAssets;
+  }
+  return type satisfies never;
+}
+
+/** The schema of what users write: each field optional, unknown keys refused. Made from the registry of fields. */
+export const vmConfigSchema: z.ZodType<VmConfigInput> = z.strictObject(
+  Object.fromEntries(configFieldNames.map((name) => [name, schemaOf(configFields[name].type).optional()])),
+);

@@ -1,0 +1,169 @@
+import type { Duplex } from 'node:stream';
+import { callScope, type CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
+import type { Exec, ExecOptions, GuestAgent, GuestEvent, GuestInfo, SyncOptions } from '../agent.ts';
+import { ExecHandle } from '../exec.ts';
+import { execRequest, integer, type ExecRequest } from '../exec-request.ts';
+import { type Fields, FieldWriter } from './fields.ts';
+import type { Hello } from './hello.ts';
+import { NativeProcess } from './process.ts';
+import { request } from './request.ts';
+import { Session } from './session.ts';
+import { spawnPayload } from './spawn.ts';
+import { syncPayload } from './sync.ts';
+import { FrameType, PowerOffMode, Tag } from './wire.ts';
+
+/** Time for a guest to answer HELLO when the caller sets no end by either option, in milliseconds. */
+const CONNECT_MS = 60_000;
+/** Default time for a request that the agent answers at once, in milliseconds. */
+const REQUEST_MS = 30_000;
+
+export interface ConnectOptions extends CallOptions {
+  /** whether the guest notices a closed stream, as the driver says of its channel */
+  showsHangup: boolean;
+  /** what the agent tells unasked */
+  onEvent?: ((event: GuestEvent) => void) | undefined;
+}
+
+/**
+ * Begins a session with our agent on a fresh byte stream, and owns that stream from then on: it is closed when this fails.
+ * @param options timeoutMs is 60,000 by default when there is no signal either
+ * @throws {VmError} TIMEOUT, ABORTED, AGENT_PROTOCOL, AGENT_FAILED (it refused us), AGENT_GONE
+ */
+export async function connectAgent(stream: Duplex, options: ConnectOptions): Promise<GuestAgent> {
+  const { signal, showsHangup, onEvent } = options;
+  const timeoutMs = options.timeoutMs ?? (signal === undefined ? CONNECT_MS : undefined);
+  let scope;
+  try {
+    integer('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
+    scope = callScope('connecting to the guest agent', { signal, timeoutMs });
+    scope.throwIfEnded();
+  } catch (error) {
+    scope?.release();
+    stream.on('error', () => {}).destroy();
+    throw error;
+  }
+  const session = new Session(stream, { showsHangup, onEvent });
+  try {
+    return new NativeAgent(session, await scope.race(session.hello));
+  } catch (error) {
+    session.fail(VmError.from(error));
+    throw error;
+  } finally {
+    scope.release();
+  }
+}
+
+/** A session with the agent of guest/agent/. */
+class NativeAgent implements GuestAgent {
+  readonly features: ReadonlySet<string>;
+  readonly version: string;
+  readonly bootId: string;
+  readonly closed: Promise<VmError | undefined>;
+  readonly #session: Session;
+
+  constructor(session: Session, hello: Hello) {
+    this.#session = session;
+    this.closed = session.closed;
+    this.features = hello.features;
+    this.version = hello.agent;
+    this.bootId = hello.bootId;
+  }
+
+  exec(command: string | readonly string[], options?: ExecOptions): Exec {
+    const checked = execRequest(command, options);
+    const payload = spawnPayload(checked);
+    const process = new NativeProcess(this.#session, checked);
+    const refusal = this.#refusal(checked);
+    if (refusal === undefined) process.start(payload);
+    else process.abandon(refusal);
+    return new ExecHandle(process, checked);
+  }
+
+  async sync(o: SyncOptions, call?: CallOptions): Promise<void> {
+    await this.#request('sync', FrameType.SYNC, call, syncPayload(o));
+  }
+
+  async info(call?: CallOptions): Promise<GuestInfo> {
+    const fields = await this.#request('info', FrameType.INFO, call);
+    try {
+      return parseInfo(fields);
+    } catch (error) {
+      this.#session.fail(VmError.from(error));
+      throw error;
+    }
+  }
+
+  async ping(call?: CallOptions): Promise<void> {
+    await this.#bounded('ping', call, () => this.#session.ping());
+  }
+
+  async powerOff(mode: 'poweroff' | 'reboot' | 'halt' = 'poweroff', call?: CallOptions): Promise<void> {
+    const number = Object.hasOwn(PowerOffMode, mode) ? PowerOffMode[mode] : undefined;
+    if (number === undefined)
+      throw new VmError('INVALID_ARGUMENT', `mode: must be poweroff, reboot or halt, not ${JSON.stringify(mode)}`);
+    if (this.#session.failure !== undefined) throw this.#session.failure;
+    try {
+      await this.#request('poweroff', FrameType.POWEROFF, call, new FieldWriter().int(Tag.MODE, number).finish());
+    } catch (error) {
+      // A guest that goes down may take its answer with it.
+      if (!(error instanceof VmError && error.code === 'AGENT_GONE')) throw error;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#session.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #request(operation: string, type: FrameType, call: CallOptions | undefined, payload?: Buffer): Promise<Fields> {
+    if (!this.features.has(operation)) throw this.#lacks(operation, operation);
+    return await this.#bounded(operation, call, () => request(this.#session, operation, type, payload));
+  }
+
+  async #bounded<T>(operation: string, call: CallOptions | undefined, run: () => Promise<T>): Promise<T> {
+    const timeoutMs = integer('timeoutMs', call?.timeoutMs, 1, 2 ** 31 - 1) ?? REQUEST_MS;
+    const scope = callScope(`${operation} of the guest`, { signal: call?.signal, timeoutMs });
+    try {
+      scope.throwIfEnded();
+      return await scope.race(run());
+    } catch (error) {
+      throw VmError.from(error).with({ operation });
+    } finally {
+      scope.release();
+    }
+  }
+
+  /** Why this command is not even begun. */
+  #refusal(checked: ExecRequest): VmError | undefined {
+    const facts = { operation: 'exec', path: checked.argv[0] };
+    if (checked.signal?.aborted === true) {
+      return new VmError('ABORTED', 'the command was aborted before it began', {
+        ...facts,
+        cause: checked.signal.reason,
+      });
+    }
+    if (checked.pty !== undefined && !this.features.has('pty')) return this.#lacks('pty', 'exec').with(facts);
+    const limited = checked.maxPids !== undefined || checked.maxMemoryBytes !== undefined;
+    if (limited && !this.features.has('cgroup')) return this.#lacks('cgroup', 'exec').with(facts);
+    return undefined;
+  }
+
+  #lacks(feature: string, operation: string): VmError {
+    return new VmError('UNSUPPORTED', `this guest's agent lacks the feature ${feature}`, { operation });
+  }
+}
+
+function parseInfo(fields: Fields): GuestInfo {
+  return {
+    uptimeMs: fields.int(Tag.UPTIME_MS),
+    memoryTotalBytes: fields.int(Tag.MEMORY_TOTAL),
+    memoryAvailableBytes: fields.int(Tag.MEMORY_AVAILABLE),
+    cpusOnline: fields.int(Tag.CPUS_ONLINE),
+    reseeds: fields.int(Tag.RESEEDS),
+    processes: fields.int(Tag.PROCESSES),
+  };
+}

@@ -1,0 +1,73 @@
+import { access, readFile } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { VmError } from '../errors.ts';
+import type { HostFacts } from '../config/host.ts';
+
+/** An accelerator as a user names it. */
+export type AccelChoice = 'auto' | 'kvm' | 'tcg';
+
+/** Whether KVM runs ordinary guests on this host, and why not. */
+export interface KvmVerdict {
+  usable: boolean;
+  /** a sentence */
+  reason: string;
+}
+
+/** Where the probe looks; another place in tests. */
+export interface KvmEvidence {
+  device: string;
+  cpuinfo: string;
+  /** folder of the loaded modules */
+  modules: string;
+}
+
+const hostEvidence: KvmEvidence = { device: '/dev/kvm', cpuinfo: '/proc/cpuinfo', modules: '/sys/module' };
+
+/**
+ * Judges KVM by what the host shows, because a /dev/kvm that opens and creates VMs may still hang every ordinary guest: module
+ * kvm_pvm runs guests with no help from the CPU, and only kernels made for it.
+ */
+export async function judgeKvm(host: HostFacts, evidence: KvmEvidence = hostEvidence): Promise<KvmVerdict> {
+  try {
+    await access(evidence.device, constants.R_OK | constants.W_OK);
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    return { usable: false, reason: missing ? `${evidence.device} does not exist` : `${evidence.device} may not be opened by this user` };
+  }
+  if (host.arch !== 'amd64') return { usable: true, reason: `${evidence.device} can be opened` };
+  const cpuinfo = await readFile(evidence.cpuinfo, 'utf8');
+  const flags = /^flags\s*:(.*)$/m.exec(cpuinfo)?.[1]?.trim().split(/\s+/) ?? [];
+  if (flags.includes('vmx') || flags.includes('svm')) return { usable: true, reason: 'the CPU virtualizes and /dev/kvm can be opened' };
+  const pvm = existsSync(`${evidence.modules}/kvm_pvm`);
+  return {
+    usable: false,
+    reason: pvm
+      ? '/dev/kvm is served by kvm_pvm on a CPU without vmx or svm: it hangs ordinary guests'
+      : 'the CPU shows neither vmx nor svm: /dev/kvm has no hardware to use',
+  };
+}
+
+/** The accelerator to use, and a line for the user when it is not the fast one. */
+export interface AccelDecision {
+  accel: 'kvm' | 'tcg';
+  notice?: string | undefined;
+}
+
+/**
+ * Decides between KVM and TCG.
+ * @param trust take /dev/kvm as it is (`disableNestingChecks`)
+ * @throws {VmError} ACCEL_UNUSABLE when KVM was asked for and does not run guests here
+ */
+export async function decideAccel(choice: AccelChoice, host: HostFacts, trust: boolean): Promise<AccelDecision> {
+  if (choice === 'tcg') return { accel: 'tcg' };
+  if (choice === 'kvm' && trust) return { accel: 'kvm' };
+  const verdict = await judgeKvm(host);
+  if (verdict.usable) return { accel: 'kvm' };
+  if (choice === 'kvm') {
+    throw new VmError('ACCEL_UNUSABLE', `KVM does not run guests on this host: ${verdict.reason}`, {
+      field: 'accel',
+      advice: 'Use `accel: auto` or `tcg`; or set `disableNestingChecks` if you know better.',
+    });
+  }
+  return { accel: 'tcg', notice: `no KVM (${verdict.reason}): using TCG, which is slower` };
+}

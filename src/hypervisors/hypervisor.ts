@@ -1,0 +1,184 @@
+import type { Duplex } from 'node:stream';
+import type { CallOptions } from '../config/call-options.ts';
+import type { FieldUse } from '../config/field-use.ts';
+import type { HostFacts } from '../config/host.ts';
+import type { HypervisorType } from '../config/hypervisor-type.ts';
+import type { HypervisorConfig } from '../config/vm-config.ts';
+import type { ProcessIdentity } from '../state/process-identity.ts';
+import type { Capabilities } from './capabilities.ts';
+import type { Device, MemoryDevice } from './device.ts';
+import type { LaunchPlan } from './launch-plan.ts';
+
+/*
+ * The interface of a hypervisor, in virtcontainers' vocabulary.
+ *
+ * Order: create, then addDevice any number of times, then start. A running VM is paused and resumed; a paused one can be
+ * saved. stop ends it; cleanup, allowed before start and after stop, removes what the driver made. A driver object that
+ * did not create its VM begins with loadState.
+ * Idempotence: disconnect and cleanup may be repeated; everything else in a wrong state rejects with INVALID_STATE.
+ * Concurrency: operations of one object run one after the other, in the order of the calls (lifecycle.ts sees to it).
+ * Nothing succeeds without doing it: what a VMM can't do rejects with UNSUPPORTED, and `capabilities` says so beforehand.
+ */
+
+/** What a driver needs to know of its VM. Paths are absolute. */
+export interface VmContext {
+  /** 12 hexadecimal digits, unique on the host */
+  id: string;
+  name: string;
+  config: HypervisorConfig;
+  /** the accelerator that the host's probe chose */
+  accel: 'kvm' | 'tcg';
+  /** memory of the host, which bounds what can be plugged later */
+  hostMemoryMiB: number;
+  /** path of the network namespace in which the VMM is started; ours when absent */
+  networkNamespace?: string | undefined;
+  /** folder of the VMM: sockets and logs */
+  runtimeFolder: string;
+  /** folder of the VM's state: ours alone */
+  stateFolder: string;
+  /** argv of a command that clears the VM after its owner died */
+  pruneArgv: readonly string[];
+}
+
+/** A byte stream into the guest, for an agent. */
+export interface GuestChannel {
+  /** name, unique in the VM; at most one client at a time holds it */
+  readonly name: string;
+  /** whether the guest learns that the host's side hung up */
+  readonly showsHangup: boolean;
+  /** whether a connection lives on through save and restore */
+  readonly survivesRestore: boolean;
+  open(options: CallOptions): Promise<Duplex>;
+}
+
+/** How a VMM's process ended. */
+export interface VmmExit {
+  code?: number | undefined;
+  signal?: string | undefined;
+  /** in the VMM's own words, such as `guest-shutdown` */
+  reason?: string | undefined;
+}
+
+export interface StopOptions extends CallOptions {
+  /** end the VMM at once, without asking it */
+  force?: boolean | undefined;
+}
+
+/** Where a guest's console can be found. */
+export interface ConsoleLocation {
+  protocol: 'file' | 'unix' | 'pty';
+  path: string;
+}
+
+/** A socket between host and guest, as virtcontainers' generateSocket makes one. */
+export type GuestSocket =
+  | { kind: 'unix'; id: string; deviceId: string; name: string; hostPath: string }
+  | { kind: 'vsock'; contextId: number; port: number }
+  | { kind: 'hybrid-vsock'; udsPath: string; port: number };
+
+/** Operations that every VMM has. */
+interface Lifecycle {
+  /** Prepares the VM: files and folders, nothing started. */
+  create(options?: CallOptions): Promise<void>;
+  /** Starts the VMM; resolves when it answers. The guest may still be booting. */
+  start(options?: CallOptions): Promise<void>;
+  /** Ends the VMM and waits until its process is gone: asked first, then forced. */
+  stop(options?: StopOptions): Promise<void>;
+  /** Asks the VMM whether it is well. @throws {VmError} VMM_GONE, VMM_FAILED or GUEST_PANICKED */
+  check(options?: CallOptions): Promise<void>;
+  /** Process ids, the VMM's own first. Empty when it does not run. */
+  pids(): Promise<number[]>;
+  /** Thread id by vCPU number. */
+  threadIds(options?: CallOptions): Promise<Map<number, number>>;
+  console(): Promise<ConsoleLocation>;
+  /** Lets go of every connection to the VMM; the VM runs on. */
+  disconnect(): Promise<void>;
+  /** Removes what the driver made on the host. */
+  cleanup(): Promise<void>;
+  /** What another process needs to go on with this VM: plain data. */
+  saveState(): Promise<unknown>;
+  /** Takes up a VM from its saved state. @throws {VmError} STATE_INVALID */
+  loadState(state: unknown): Promise<void>;
+  generateSocket(useVsock: boolean): Promise<GuestSocket>;
+}
+
+/** Operations that some VMMs have. */
+interface Optional {
+  pause(options?: CallOptions): Promise<void>;
+  resume(options?: CallOptions): Promise<void>;
+  /** Saves memory and devices of a paused VM into a folder. */
+  save(folder: string, options?: CallOptions): Promise<void>;
+  addDevice(device: Device): Promise<void>;
+  /** Resolves with what the guest sees, such as a PCI path. */
+  hotplugAddDevice(device: Device, options?: CallOptions): Promise<{ guestPath?: string }>;
+  hotplugRemoveDevice(device: Device, options?: CallOptions): Promise<void>;
+  /** Resolves with the new total and the memory device that was added, if one was. */
+  resizeMemory(
+    memoryMiB: number,
+    blockSizeMiB: number,
+    probe: boolean,
+    options?: CallOptions,
+  ): Promise<{ memoryMiB: number; device?: MemoryDevice }>;
+  resizeVcpus(vcpus: number, options?: CallOptions): Promise<{ before: number; after: number }>;
+  toGrpc(): Promise<Uint8Array>;
+  fromGrpc(state: Uint8Array): Promise<void>;
+}
+
+/** What users of a hypervisor hold: every operation, in order and state (made by lifecycle.ts). */
+export interface Hypervisor extends Lifecycle, Optional {
+  readonly type: HypervisorType;
+  readonly state: VmState;
+  capabilities(): Capabilities;
+  config(): HypervisorConfig;
+  /** Sends SIGKILL to the VMM and waits until it is gone. */
+  kill(options?: CallOptions): Promise<void>;
+  /** Waits until the VMM has ended. */
+  wait(options?: CallOptions): Promise<VmmExit>;
+  /** Leaves the VM running without an owner: no process remains beside the VMM's. */
+  detach(): Promise<void>;
+  /** The VMM's process. Undefined while there is none. */
+  process(): ProcessIdentity | undefined;
+  channels(): readonly GuestChannel[];
+  /** Last lines of the VMM's log and of the guest's console, for errors. */
+  lastWords(): Promise<{ log: string; console: string }>;
+}
+
+/** What the folder of a VMM implements. An operation that its capabilities refuse is absent. */
+export interface Driver extends Lifecycle, Partial<Optional> {
+  kill(options?: CallOptions): Promise<void>;
+  wait(options?: CallOptions): Promise<VmmExit>;
+  detach(): Promise<void>;
+  process(): ProcessIdentity | undefined;
+  channels(): readonly GuestChannel[];
+  lastWords(): Promise<{ log: string; console: string }>;
+  /** Whether the guest is running or paused, as the VMM says. */
+  runState(options?: CallOptions): Promise<'running' | 'paused'>;
+}
+
+export const vmStates = ['none', 'created', 'running', 'paused', 'stopped'] as const;
+export type VmState = (typeof vmStates)[number];
+
+/** What this host can do for one VMM, for `doctor` and for refusing early. */
+export interface HostVerdict {
+  usable: boolean;
+  /** path of the program */
+  path?: string | undefined;
+  version?: string | undefined;
+  /** why not, or what to know; each with what to do about it */
+  findings: readonly { problem: string; advice: string }[];
+}
+
+/** The door of a VMM's folder. */
+export interface HypervisorModule {
+  readonly type: HypervisorType;
+  readonly capabilities: Capabilities;
+  readonly fields: FieldUse;
+  /** whether an accelerator must be chosen */
+  readonly usesAccel: boolean;
+  /** whether a guest image is booted (the mock's guest is the host) */
+  readonly bootsGuest: boolean;
+  /** Pure: what the VMM would be told. `binary` is the VMM's path as found by `probe`. */
+  plan(context: VmContext, binary: string): LaunchPlan;
+  driver(context: VmContext): Driver;
+  probe(host: HostFacts, hypervisorPath?: string): Promise<HostVerdict>;
+}

@@ -1,0 +1,148 @@
+import { VmError } from '../errors.ts';
+import type { Operation } from './capabilities.ts';
+import { requireSupport } from './capabilities.ts';
+import type { Driver, Hypervisor, HypervisorModule, VmContext, VmState } from './hypervisor.ts';
+
+/** The states in which an operation is allowed; any state when it is not listed. */
+const allowedIn: Partial<Record<Operation | 'kill' | 'detach', readonly VmState[]>> = {
+  create: ['none'],
+  loadState: ['none'],
+  fromGrpc: ['none'],
+  addDevice: ['created'],
+  start: ['created'],
+  stop: ['running', 'paused'],
+  kill: ['running', 'paused'],
+  detach: ['running', 'paused'],
+  pause: ['running'],
+  resume: ['paused'],
+  save: ['paused'],
+  hotplugAddDevice: ['running'],
+  hotplugRemoveDevice: ['running'],
+  resizeMemory: ['running'],
+  resizeVcpus: ['running'],
+  threadIds: ['running', 'paused'],
+  check: ['running', 'paused'],
+  console: ['created', 'running', 'paused'],
+  cleanup: ['none', 'created', 'stopped'],
+  saveState: ['created', 'running', 'paused', 'stopped'],
+  toGrpc: ['running', 'paused'],
+};
+
+/**
+ * Puts a driver in order: refuses what its capabilities refuse and what the state forbids, and runs operations one after the
+ * other. Drivers hold no state machine of their own.
+ */
+export function manage(module: HypervisorModule, context: VmContext): Hypervisor {
+  const driver = module.driver(context);
+  let state: VmState = 'none';
+  let last: Promise<unknown> = Promise.resolve();
+
+  const refuse = (operation: Operation | 'kill' | 'detach'): void => {
+    const allowed = allowedIn[operation];
+    if (allowed === undefined || allowed.includes(state)) return;
+    throw new VmError('INVALID_STATE', `${operation} needs the VM to be ${allowed.join(' or ')}; it is ${state}`, {
+      operation,
+      hypervisor: module.type,
+      name: context.name,
+    });
+  };
+
+  const run = <T>(operation: Operation | 'kill' | 'detach', action: () => Promise<T>, next?: VmState): Promise<T> => {
+    const result = last.then(async () => {
+      if (operation !== 'kill' && operation !== 'detach') {
+        requireSupport(module.type, operation, module.capabilities.operations[operation]);
+      }
+      refuse(operation);
+      try {
+        const value = await action();
+        if (next !== undefined) state = next;
+        return value;
+      } catch (error) {
+        throw VmError.from(error).with({ operation, hypervisor: module.type, name: context.name });
+      }
+    });
+    last = result.catch(() => undefined);
+    return result;
+  };
+
+  const optional = <K extends OptionalOperation>(operation: K): NonNullable<Driver[K]> => {
+    const method = driver[operation];
+    if (method === undefined) {
+      throw new VmError('INTERNAL', `${module.type} declares ${operation} and lacks it`, { operation });
+    }
+    return method.bind(driver) as NonNullable<Driver[K]>;
+  };
+
+  const supportOf = (device: { kind: keyof typeof module.capabilities.devices }, when: 'start' | 'hotAdd' | 'hotRemove'): void =>
+    requireSupport(module.type, `${device.kind} (${when})`, module.capabilities.devices[device.kind][when]);
+
+  return {
+    type: module.type,
+    get state() {
+      return state;
+    },
+    capabilities: () => module.capabilities,
+    config: () => context.config,
+    create: (options) => run('create', () => driver.create(options), 'created'),
+    start: (options) => run('start', () => driver.start(options), 'running'),
+    stop: (options) => run('stop', () => driver.stop(options), 'stopped'),
+    kill: (options) => run('kill', () => driver.kill(options), 'stopped'),
+    detach: () => run('detach', () => driver.detach()),
+    pause: (options) => run('pause', async () => optional('pause')(options), 'paused'),
+    resume: (options) => run('resume', async () => optional('resume')(options), 'running'),
+    save: (folder, options) => run('save', async () => optional('save')(folder, options)),
+    addDevice: (device) =>
+      run('addDevice', async () => {
+        const method = optional('addDevice');
+        supportOf(device, 'start');
+        return method(device);
+      }),
+    hotplugAddDevice: (device, options) =>
+      run('hotplugAddDevice', async () => {
+        const method = optional('hotplugAddDevice');
+        supportOf(device, 'hotAdd');
+        return method(device, options);
+      }),
+    hotplugRemoveDevice: (device, options) =>
+      run('hotplugRemoveDevice', async () => {
+        const method = optional('hotplugRemoveDevice');
+        supportOf(device, 'hotRemove');
+        return method(device, options);
+      }),
+    resizeMemory: (memoryMiB, blockSizeMiB, probe, options) =>
+      run('resizeMemory', async () => optional('resizeMemory')(memoryMiB, blockSizeMiB, probe, options)),
+    resizeVcpus: (vcpus, options) => run('resizeVcpus', async () => optional('resizeVcpus')(vcpus, options)),
+    toGrpc: () => run('toGrpc', async () => optional('toGrpc')()),
+    fromGrpc: (bytes) => run('fromGrpc', async () => optional('fromGrpc')(bytes), 'running'),
+    check: (options) => run('check', () => driver.check(options)),
+    threadIds: (options) => run('threadIds', () => driver.threadIds(options)),
+    console: () => run('console', () => driver.console()),
+    disconnect: () => run('disconnect', () => driver.disconnect()),
+    cleanup: () => run('cleanup', () => driver.cleanup()),
+    saveState: () => run('saveState', () => driver.saveState()),
+    loadState: (saved) =>
+      run('loadState', async () => {
+        await driver.loadState(saved);
+        state = driver.process() === undefined ? 'stopped' : await driver.runState();
+      }),
+    generateSocket: (useVsock) => run('generateSocket', () => driver.generateSocket(useVsock)),
+    // These only look, or must work while an operation hangs.
+    pids: () => driver.pids(),
+    wait: (options) => driver.wait(options),
+    process: () => driver.process(),
+    channels: () => driver.channels(),
+    lastWords: () => driver.lastWords(),
+  };
+}
+
+type OptionalOperation =
+  | 'pause'
+  | 'resume'
+  | 'save'
+  | 'addDevice'
+  | 'hotplugAddDevice'
+  | 'hotplugRemoveDevice'
+  | 'resizeMemory'
+  | 'resizeVcpus'
+  | 'toGrpc'
+  | 'fromGrpc';

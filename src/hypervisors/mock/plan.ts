@@ -1,0 +1,27 @@
+import type { VmContext } from '../hypervisor.ts';
+import type { LaunchPlan } from '../launch-plan.ts';
+import { vmmFiles } from '../../state/paths.ts';
+import type { MockMachine } from './wire.ts';
+
+/** How many processes can talk with the agent at once. */
+export const agentChannels = 8;
+
+/** What the mock's VMM, the guest agent as a process of the host, is told: a pure function. */
+export function plan(context: VmContext, binary: string): LaunchPlan {
+  const { config, runtimeFolder } = context;
+  const machine: MockMachine = {
+    schema: 1,
+    vcpus: config.vcpus,
+    memoryMiB: config.memoryMiB,
+    paused: false,
+    devices: [],
+  };
+  const enter = context.networkNamespace === undefined ? [] : [`--net=${context.networkNamespace}`, '--', binary];
+  return {
+    binary: enter.length > 0 ? 'nsenter' : binary,
+    argv: [...enter, '--host', runtimeFolder, '--channels', String(agentChannels)],
+    env: {},
+    files: [{ path: vmmFiles.machine(runtimeFolder), content: `${JSON.stringify(machine)}\n`, mode: 0o600 }],
+    requests: [],
+  };
+}

@@ -1,0 +1,71 @@
+import { callScope, type CallOptions } from '../../config/call-options.ts';
+import { lock } from '../../state/lock.ts';
+import { vmmFiles } from '../../state/paths.ts';
+import { connectQmp, type QmpClient } from '../../transports/qmp/client.ts';
+import type { CpuInfoFast, RunState, StatusInfo } from './wire.ts';
+
+/** Milliseconds that QEMU gets to answer a monitor command. */
+const answerMs = 10_000;
+
+/**
+ * Typed verbs over QMP. Each takes the monitor's lock and connects anew: a QMP socket serves one client at a time and lets
+ * a second one wait unheard, and any process may control this VM.
+ */
+export class QemuControl {
+  readonly #stateFolder: string;
+  readonly #runtimeFolder: string;
+
+  constructor(stateFolder: string, runtimeFolder: string) {
+    this.#stateFolder = stateFolder;
+    this.#runtimeFolder = runtimeFolder;
+  }
+
+  /** Resolves once the monitor answers: QEMU has read its whole command line by then. */
+  async ready(options: CallOptions = {}): Promise<void> {
+    await this.#session(() => Promise.resolve(), options);
+  }
+
+  async status(options: CallOptions = {}): Promise<RunState> {
+    const info = await this.#session((qmp, call) => qmp.execute<StatusInfo>('query-status', undefined, call), options);
+    return info.status;
+  }
+
+  async pause(options: CallOptions = {}): Promise<void> {
+    await this.#session((qmp, call) => qmp.execute('stop', undefined, call), options);
+  }
+
+  async resume(options: CallOptions = {}): Promise<void> {
+    await this.#session((qmp, call) => qmp.execute('cont', undefined, call), options);
+  }
+
+  /** Ends QEMU; it answers before it goes. */
+  async quit(options: CallOptions = {}): Promise<void> {
+    await this.#session((qmp, call) => qmp.execute('quit', undefined, call), options);
+  }
+
+  /** Thread id by vCPU number (query-cpus-fast: query-cpus left QEMU in 6.0). */
+  async threadIds(options: CallOptions = {}): Promise<Map<number, number>> {
+    const cpus = await this.#session((qmp, call) => qmp.execute<CpuInfoFast[]>('query-cpus-fast', undefined, call), options);
+    return new Map(cpus.map((cpu) => [cpu['cpu-index'], cpu['thread-id']]));
+  }
+
+  async #session<T>(use: (qmp: QmpClient, call: CallOptions) => Promise<T>, options: CallOptions): Promise<T> {
+    const scope = callScope('the QMP session', { signal: options.signal, timeoutMs: options.timeoutMs ?? answerMs });
+    const call = { signal: scope.signal };
+    try {
+      const held = await lock(this.#stateFolder, 'qmp', call);
+      try {
+        const qmp = await connectQmp(vmmFiles.qmpSocket(this.#runtimeFolder), call);
+        try {
+          return await use(qmp, call);
+        } finally {
+          await qmp.close();
+        }
+      } finally {
+        await held.release();
+      }
+    } finally {
+      scope.release();
+    }
+  }
+}

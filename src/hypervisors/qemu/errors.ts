@@ -1,0 +1,26 @@
+import { VmError } from '../../errors.ts';
+import type { VmmExit } from '../hypervisor.ts';
+
+/** Start-up messages of QEMU that have a better answer than themselves. */
+const advice: readonly [pattern: RegExp, advice: string][] = [
+  [/Could not access KVM kernel module|failed to initialize kvm/i, 'Use `--accel tcg`, or give this user access to /dev/kvm.'],
+  [/cannot set up guest memory|Cannot allocate memory/i, 'Ask for less memory, or free some on the host.'],
+  [/could not load (kernel|PVH|initrd)|invalid kernel header|not a .*kernel/i, 'Name a kernel that QEMU can boot: a bzImage, or an ELF image with a PVH note.'],
+  [/unsupported machine type/i, 'This QEMU lacks that machine type; `qemu-system-x86_64 -machine help` lists them.'],
+  [/(invalid option|Invalid parameter|unexpected .*parameter|is not a valid device model)/i, 'Check `hypervisorParams`, `machineAccelerators` and `cpuFeatures`.'],
+  [/unable to find CPU model|Property .* not found/i, 'This QEMU lacks that CPU model or feature; `qemu-system-x86_64 -cpu help` lists them.'],
+  [/seccomp/i, 'This QEMU was built without its sandbox; install one that has it.'],
+];
+
+/** QEMU ended before it answered: its own last words, and what to do. */
+export function startFailure(exit: VmmExit, log: string): VmError {
+  const lastLine = log.trim().split('\n').at(-1) ?? '';
+  const how = exit.signal === undefined ? `with exit code ${exit.code ?? 'unknown'}` : `by ${exit.signal}`;
+  const found = advice.find(([pattern]) => pattern.test(log));
+  return new VmError('START_FAILED', `QEMU ended ${how} before it answered${lastLine === '' ? '' : `: ${lastLine}`}`, {
+    exitCode: exit.code,
+    signal: exit.signal,
+    log,
+    advice: found?.[1],
+  });
+}

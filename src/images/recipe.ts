@@ -1,0 +1,71 @@
+import { sha256 } from './file-record.ts';
+
+/** Raised when the builder's code puts the same inputs together in another way. */
+const codeVersion = 1;
+
+/**
+ * Modules that the agent loads before it opens its channel, in this order (with what they need in front). Each costs a millisecond or
+ * more of an emulated boot (docs/performance.md), so all others wait until something asks for them.
+ */
+const bootModules = ['virtio_pci', 'virtio_console'];
+
+/** Modules that are in the initrd for whoever asks: devices, channels and file systems of the VMMs' drivers. */
+const otherModules = [
+  'virtio_mmio',
+  'virtio_blk',
+  'virtio_scsi',
+  'virtio_net',
+  'virtio_balloon',
+  'virtio_mem',
+  'virtio_pmem',
+  'vmw_vsock_virtio_transport',
+  'overlay',
+  'squashfs',
+  'erofs',
+  'virtiofs',
+  'virtio_rng',
+  'nvme',
+  'sd_mod',
+];
+
+/** Kernel parameters of the default guest. */
+const commandLine = ['quiet', 'panic=-1', 'cryptomgr.notests', 'no_timer_check', 'random.trust_cpu=on'];
+
+const folders: readonly (readonly [path: string, mode: number])[] = [
+  ['bin', 0o755],
+  ['dev', 0o755],
+  ['etc', 0o755],
+  ['etc/polyvisor', 0o755],
+  ['home', 0o755],
+  ['home/user', 0o755],
+  ['lib', 0o755],
+  ['mnt', 0o755],
+  ['proc', 0o555],
+  ['root', 0o700],
+  ['run', 0o755],
+  ['sbin', 0o755],
+  ['sys', 0o555],
+  ['tmp', 0o1777],
+  ['usr', 0o755],
+  ['usr/bin', 0o755],
+  ['usr/sbin', 0o755],
+  ['var', 0o755],
+  ['var/tmp', 0o1777],
+];
+
+const texts: readonly (readonly [path: string, text: string])[] = [
+  [
+    'etc/passwd',
+    'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n',
+  ],
+  ['etc/group', 'root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n'],
+  ['etc/hostname', 'polyvisor\n'],
+  ['etc/hosts', '127.0.0.1 localhost polyvisor\n::1 localhost\n'],
+  ['etc/os-release', 'ID=polyvisor\nNAME=polyvisor\nPRETTY_NAME="polyvisor default guest"\n'],
+];
+
+/** What the default guest holds beside its inputs. */
+export const recipe = { codeVersion, bootModules, otherModules, commandLine, folders, texts } as const;
+
+/** SHA-256 of the recipe: an image of another recipe is out of date. */
+export const recipeHash: string = sha256(JSON.stringify(recipe));

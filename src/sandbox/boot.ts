@@ -1,0 +1,78 @@
+import { randomBytes } from 'node:crypto';
+import { callScope, type CallOptions } from '../config/call-options.ts';
+import { VmError } from '../errors.ts';
+import { likelyCause, panicIn } from '../hypervisors/console-signs.ts';
+import type { Hypervisor, VmmExit } from '../hypervisors/hypervisor.ts';
+import { type AgentLink, linkAgent } from './agent-link.ts';
+
+/** Milliseconds until a guest must have answered, by accelerator. */
+const startTimeouts = { kvm: 60_000, tcg: 180_000 } as const;
+
+/** What waiting for a guest needs to know. */
+export interface BootFacts {
+  accel: 'kvm' | 'tcg';
+  stateFolder: string;
+  name: string;
+  /** milliseconds; by accelerator when absent */
+  startTimeoutMs: number | undefined;
+}
+
+/**
+ * Waits until the guest of a started VMM answers, and gives it what a fresh boot lacks: entropy, the time, its name.
+ * @throws {VmError} START_TIMEOUT, START_FAILED or GUEST_PANICKED with the last words of VMM and guest; ABORTED, TIMEOUT
+ */
+export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call: CallOptions): Promise<AgentLink> {
+  const limit = facts.startTimeoutMs ?? startTimeouts[facts.accel];
+  const outer = callScope('create of the VM', call);
+  const inner = callScope('the boot', { signal: outer.signal, timeoutMs: limit });
+  const ended = new AbortController();
+  const watched = hypervisor.wait({ signal: ended.signal }).then(
+    async (exit) => {
+      throw await endedEarly(hypervisor, exit);
+    },
+    (): Promise<never> => new Promise(() => undefined),
+  );
+  try {
+    const linked = linkAgent(facts.stateFolder, hypervisor.channels(), { signal: inner.signal });
+    const link = await Promise.race([linked, watched]);
+    try {
+      await link.agent.sync(
+        { entropy: randomBytes(64), clockNs: BigInt(Date.now()) * 1_000_000n, hostname: facts.name },
+        { signal: inner.signal },
+      );
+    } catch (error) {
+      await link.close();
+      throw error;
+    }
+    return link;
+  } catch (error) {
+    outer.throwIfEnded();
+    if (inner.signal.aborted) throw await tooSlow(hypervisor, limit, facts.accel);
+    const found = VmError.from(error);
+    // A channel that breaks during the boot means that the VMM is ending: its exit says more.
+    if (found.code === 'AGENT_GONE') return await Promise.race([watched, inner.race(new Promise<never>(() => undefined))]);
+    throw found;
+  } finally {
+    ended.abort();
+    inner.release();
+    outer.release();
+  }
+}
+
+async function endedEarly(hypervisor: Hypervisor, exit: VmmExit): Promise<VmError> {
+  const words = await hypervisor.lastWords();
+  const facts = { operation: 'start', hypervisor: hypervisor.type, exitCode: exit.code, signal: exit.signal, ...words };
+  const panic = panicIn(words.console);
+  if (panic !== undefined) return new VmError('GUEST_PANICKED', panic, facts);
+  const how = exit.signal === undefined ? `with exit code ${exit.code ?? 'unknown'}` : `by ${exit.signal}`;
+  const why = exit.reason === undefined ? '' : ` (${exit.reason})`;
+  return new VmError('START_FAILED', `the VMM ended ${how}${why} before the guest answered`, facts);
+}
+
+async function tooSlow(hypervisor: Hypervisor, limit: number, accel: string): Promise<VmError> {
+  const words = await hypervisor.lastWords();
+  const { cause, advice } = likelyCause(words.console, accel);
+  const facts = { operation: 'start', hypervisor: hypervisor.type, advice, ...words };
+  const code = panicIn(words.console) === undefined ? 'START_TIMEOUT' : 'GUEST_PANICKED';
+  return new VmError(code, `the guest did not answer within ${limit} ms: ${cause}`, facts);
+}

@@ -1,0 +1,59 @@
+import { readFile } from 'node:fs/promises';
+import { cliProgram } from '../config/package-files.ts';
+import { readHostFacts } from '../config/host.ts';
+import { parseHypervisorType } from '../config/hypervisor-type.ts';
+import type { HypervisorConfig } from '../config/vm-config.ts';
+import { VmError } from '../errors.ts';
+import type { HypervisorModule, VmContext } from '../hypervisors/hypervisor.ts';
+import { loadDriver } from '../hypervisors/registry.ts';
+import { writeAtomically } from '../state/atomic-file.ts';
+import { vmFiles } from '../state/paths.ts';
+import type { VmRecord } from '../state/record.ts';
+import type { VmStore } from '../state/store.ts';
+
+/** What is kept beside a VM's record, so that any process can make its context again. */
+interface StoredConfig {
+  schema: 1;
+  config: HypervisorConfig;
+  networkNamespace?: string | undefined;
+}
+
+/** Writes down a VM's complete configuration. */
+export async function storeConfig(folder: string, config: HypervisorConfig, networkNamespace: string | undefined): Promise<void> {
+  const stored: StoredConfig = { schema: 1, config, networkNamespace };
+  await writeAtomically(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
+}
+
+/** The context of a VM whose record and configuration are known. */
+export function contextOf(
+  store: VmStore,
+  record: VmRecord,
+  stored: { config: HypervisorConfig; networkNamespace?: string | undefined },
+  hostMemoryMiB: number,
+): VmContext {
+  return {
+    id: record.id,
+    name: record.name,
+    config: stored.config,
+    accel: record.accel === 'kvm' ? 'kvm' : 'tcg',
+    hostMemoryMiB,
+    networkNamespace: stored.networkNamespace,
+    runtimeFolder: record.runtimeFolder,
+    stateFolder: store.folder(record.name),
+    pruneArgv: [process.execPath, cliProgram, 'prune', record.name],
+  };
+}
+
+/** Finds the driver and the context of a VM on disk. @throws {VmError} STATE_INVALID, UNSUPPORTED */
+export async function recall(store: VmStore, record: VmRecord): Promise<{ module: HypervisorModule; context: VmContext }> {
+  const path = vmFiles.config(store.folder(record.name));
+  let stored: StoredConfig;
+  try {
+    stored = JSON.parse(await readFile(path, 'utf8')) as StoredConfig;
+  } catch (error) {
+    throw new VmError('STATE_INVALID', `the configuration of ${record.name} cannot be read`, { path, name: record.name, cause: error });
+  }
+  if (stored.schema !== 1) throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
+  const [module, host] = await Promise.all([loadDriver(parseHypervisorType(record.hypervisor)), readHostFacts()]);
+  return { module, context: contextOf(store, record, stored, host.memoryMiB) };
+}

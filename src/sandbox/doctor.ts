@@ -1,0 +1,49 @@
+import { agentBinary } from '../config/package-files.ts';
+import { type HostFacts, readHostFacts } from '../config/host.ts';
+import { type HypervisorType, hypervisorTypes } from '../config/hypervisor-type.ts';
+import { VmError } from '../errors.ts';
+import { judgeKvm, type KvmVerdict } from '../hypervisors/accel.ts';
+import type { HostVerdict } from '../hypervisors/hypervisor.ts';
+import { loadDriver } from '../hypervisors/registry.ts';
+import { defaultImageName } from '../images/image.ts';
+import { findImage } from '../images/store.ts';
+import { places } from '../state/paths.ts';
+
+/** What this host can do for one hypervisor type. */
+export interface HypervisorReport extends HostVerdict {
+  type: HypervisorType;
+  /** the accelerator that `auto` would choose, for VMMs that have a choice */
+  accel?: 'kvm' | 'tcg' | undefined;
+}
+
+/** What this host can do. */
+export interface DoctorReport {
+  host: HostFacts;
+  kvm: KvmVerdict;
+  hypervisors: HypervisorReport[];
+  /** the default guest, if it is built */
+  image: { name: string; kernelRelease: string; folder: string } | undefined;
+}
+
+/** Looks at the host: what each hypervisor could do here and, where it can't, why and what to do. Changes nothing. */
+export async function doctor(): Promise<DoctorReport> {
+  const host = await readHostFacts();
+  const kvm = await judgeKvm(host);
+  const hypervisors = await Promise.all(hypervisorTypes.map((type) => report(type, host, kvm)));
+  const image = await findImage(places().images, defaultImageName, agentBinary).catch(() => undefined);
+  const found = image && { name: image.name, kernelRelease: image.manifest.kernelRelease, folder: image.folder };
+  return { host, kvm, hypervisors, image: found };
+}
+
+async function report(type: HypervisorType, host: HostFacts, kvm: KvmVerdict): Promise<HypervisorReport> {
+  try {
+    const module = await loadDriver(type);
+    const verdict = await module.probe(host);
+    if (!module.usesAccel || !verdict.usable) return { type, ...verdict };
+    const slow = { problem: `no KVM (${kvm.reason})`, advice: 'It runs with TCG, in software: slower, and nothing to do if that is enough.' };
+    return { type, ...verdict, accel: kvm.usable ? 'kvm' : 'tcg', findings: kvm.usable ? verdict.findings : [...verdict.findings, slow] };
+  } catch (error) {
+    const { rawMessage, advice } = VmError.from(error);
+    return { type, usable: false, findings: [{ problem: rawMessage, advice }] };
+  }
+}

@@ -1,0 +1,49 @@
+import type { HypervisorType } from '../config/hypervisor-type.ts';
+import { VmError } from '../errors.ts';
+import type { LaunchPlan } from '../hypervisors/launch-plan.ts';
+import { contextOf } from './context.ts';
+import { prepare } from './prepare.ts';
+import { madeUpName } from './vm-name.ts';
+import { splitOptions, type VmOptions } from './vm-options.ts';
+import { VmStore } from '../state/store.ts';
+import { runtimeFolder } from '../state/paths.ts';
+
+/** What a VMM would be told, and by whom. */
+export interface PlannedVm {
+  hypervisor: HypervisorType;
+  plan: LaunchPlan;
+}
+
+/** The id that stands in a plan for the one that a real VM would get. */
+const planId = '0'.repeat(12);
+
+/**
+ * What `Vm.create` would tell the VMM with these options. Starts nothing and makes no VM; the default guest is built when it is needed and
+ * missing. `onEvent` hears the notices.
+ * @throws {VmError} as `Vm.create` does before it makes a VM
+ */
+export async function planVm(options: VmOptions = {}): Promise<PlannedVm> {
+  const split = splitOptions(options);
+  const prepared = await prepare(split, (phase, message) => split.onEvent({ type: 'phase', phase, message, elapsedMs: 0 }));
+  const { module, config, host, at } = prepared;
+  const verdict = await module.probe(host, config.hypervisorPath);
+  if (verdict.path === undefined) {
+    const [finding] = verdict.findings;
+    throw new VmError('HYPERVISOR_NOT_FOUND', finding?.problem ?? `${module.type} is not on this host`, { advice: finding?.advice });
+  }
+  const name = split.name ?? madeUpName();
+  const record = {
+    schema: 1 as const,
+    id: planId,
+    name,
+    hypervisor: module.type,
+    createdAt: '',
+    status: 'creating' as const,
+    detached: split.detached,
+    runtimeFolder: runtimeFolder(at, planId),
+    accel: prepared.accel,
+  };
+  const { networkNamespace } = split;
+  const context = contextOf(new VmStore(at), record, { config, networkNamespace }, host.memoryMiB);
+  return { hypervisor: module.type, plan: module.plan(context, verdict.path) };
+}

@@ -1,0 +1,60 @@
+import type { CallOptions } from '../config/call-options.ts';
+import { type HypervisorType, parseHypervisorType } from '../config/hypervisor-type.ts';
+import { validateName } from '../config/names.ts';
+import type { VmConfigInput } from '../config/vm-config.ts';
+import { VmError } from '../errors.ts';
+import type { VmEventListener } from './events.ts';
+
+/** What `Vm.create` takes: the configuration, and how the VM is held. */
+export interface VmOptions extends VmConfigInput, CallOptions {
+  /** qemu (default), firecracker, clh (or cloud-hypervisor), acrn, mock */
+  hypervisor?: string | undefined;
+  /** unique name; one is made up when absent */
+  name?: string | undefined;
+  /** the VM outlives this process; default false: it ends with it */
+  detached?: boolean | undefined;
+  /** path of the network namespace in which the VMM is started */
+  networkNamespace?: string | undefined;
+  /** milliseconds until the guest must have answered; default 60,000 with KVM, 180,000 with TCG */
+  startTimeoutMs?: number | undefined;
+  onEvent?: VmEventListener | undefined;
+}
+
+/** VmOptions, taken apart and checked one by one; the configuration is checked by its schema. */
+export interface SplitOptions {
+  hypervisor: HypervisorType;
+  name: string | undefined;
+  detached: boolean;
+  networkNamespace: string | undefined;
+  startTimeoutMs: number | undefined;
+  onEvent: VmEventListener;
+  call: CallOptions;
+  config: Record<string, unknown>;
+}
+
+/** @throws {VmError} UNKNOWN_HYPERVISOR, INVALID_NAME, INVALID_ARGUMENT */
+export function splitOptions(options: VmOptions): SplitOptions {
+  const { hypervisor, name, detached, networkNamespace, startTimeoutMs, onEvent, signal, timeoutMs, ...config } = options;
+  if (detached !== undefined && typeof detached !== 'boolean') throw wrong('detached', 'true or false', detached);
+  if (networkNamespace !== undefined && !(typeof networkNamespace === 'string' && networkNamespace.startsWith('/'))) {
+    throw wrong('networkNamespace', 'an absolute path', networkNamespace);
+  }
+  if (startTimeoutMs !== undefined && !(typeof startTimeoutMs === 'number' && startTimeoutMs > 0 && startTimeoutMs < 2 ** 31)) {
+    throw wrong('startTimeoutMs', 'milliseconds above 0', startTimeoutMs);
+  }
+  if (onEvent !== undefined && typeof onEvent !== 'function') throw wrong('onEvent', 'a function', onEvent);
+  return {
+    hypervisor: parseHypervisorType(hypervisor ?? 'qemu'),
+    name: name === undefined ? undefined : validateName(name),
+    detached: detached ?? false,
+    networkNamespace,
+    startTimeoutMs,
+    onEvent: onEvent ?? ((): void => undefined),
+    call: { signal, timeoutMs },
+    config,
+  };
+}
+
+function wrong(field: string, wanted: string, given: unknown): VmError {
+  return new VmError('INVALID_ARGUMENT', `${field} must be ${wanted}, not ${JSON.stringify(given)}`, { field });
+}

@@ -1,0 +1,133 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { link, readFile, rm, writeFile } from 'node:fs/promises';
+import net from 'node:net';
+import path from 'node:path';
+import { callScope, type CallOptions } from '../config/call-options.ts';
+import { VmError } from '../errors.ts';
+import { vmFiles } from './paths.ts';
+
+/*
+ * Locks that die with their holder: an abstract unix socket, which the kernel frees when the process that listens on it
+ * ends, however it ends. A waiter connects to the holder and is told by the end of the connection: nothing is polled.
+ * They hold between processes of one network namespace, to which abstract names belong (unix(7)).
+ */
+
+/** A lock that this process holds, until it is released or the process ends. */
+export interface HeldLock extends AsyncDisposable {
+  /** Frees the lock and wakes those who wait for it. May be repeated. */
+  release(): Promise<void>;
+}
+
+/**
+ * Takes the lock of that name in a VM's folder. Waits for its holder; not fair, so a time-out is advised.
+ * It is not re-entrant: taking it twice in one process waits like anyone else. It does not keep the process alive.
+ * @throws {VmError} BUSY when `timeoutMs` is over, ABORTED, IO
+ */
+export async function lock(folder: string, name: string, options: CallOptions = {}): Promise<HeldLock> {
+  const scope = callScope(`waiting for the lock ${name}`, options);
+  try {
+    for (;;) {
+      scope.throwIfEnded();
+      const held = await tryLock(folder, name);
+      if (held !== undefined) return held;
+      await untilReleased(await addressOf(folder, name), scope.signal);
+    }
+  } catch (error) {
+    if (error instanceof VmError && error.code === 'TIMEOUT') {
+      throw new VmError('BUSY', `the lock ${name} of ${path.basename(folder)} stayed taken`, { path: folder, cause: error });
+    }
+    throw error;
+  } finally {
+    scope.release();
+  }
+}
+
+/**
+ * Takes the lock, or resolves with undefined when another holds it.
+ * @throws {VmError} IO
+ */
+export async function tryLock(folder: string, name: string): Promise<HeldLock | undefined> {
+  const address = await addressOf(folder, name);
+  const server = net.createServer();
+  const waiters = new Set<net.Socket>();
+  server.on('connection', (waiter) => {
+    waiters.add(waiter);
+    // Read, so that a waiter that gives up is noticed and its descriptor freed.
+    waiter.unref().resume();
+    waiter.on('error', () => waiter.destroy());
+    waiter.on('close', () => waiters.delete(waiter));
+  });
+  const listening = await new Promise<boolean>((resolve, reject) => {
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') resolve(false);
+      else reject(new VmError('IO', `can't lock ${name} of ${folder}: ${error.message}`, { path: folder, errno: error.code, cause: error }));
+    });
+    // Exclusive: a cluster's workers would share the socket, and with it the lock.
+    server.listen({ path: address, exclusive: true }, () => resolve(true));
+  });
+  if (!listening) return undefined;
+  server.unref();
+  let released: Promise<void> | undefined;
+  const release = (): Promise<void> => {
+    released ??= new Promise((resolve) => {
+      // The name first, then the waiters: whoever wakes finds it free.
+      server.close(() => resolve());
+      for (const waiter of waiters) waiter.destroy();
+    });
+    return released;
+  };
+  return { release, [Symbol.asyncDispose]: release };
+}
+
+async function untilReleased(address: string, signal: AbortSignal): Promise<void> {
+  const socket = net.connect({ path: address });
+  const onAbort = (): void => void socket.destroy();
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    // ECONNREFUSED (freed before we came) and ECONNRESET (freed before we were accepted) mean the same as the end.
+    await new Promise<void>((resolve) => {
+      socket.on('error', () => undefined).on('close', () => resolve());
+      socket.resume();
+    });
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/**
+ * The random token in the name is readable by the VM's owner only, so that other users can't take locks beforehand.
+ * All 108 bytes are used: Node 20 pads shorter abstract names with zeros, later versions don't, and both must meet.
+ */
+async function addressOf(folder: string, name: string): Promise<string> {
+  const digest = createHash('sha256').update(await tokenOf(folder)).update('\0').update(name).digest('hex');
+  return `\0polyvisor/${digest.slice(0, 32)}/${name}`.slice(0, 108).padEnd(108, '.');
+}
+
+async function tokenOf(folder: string): Promise<string> {
+  const file = vmFiles.lockToken(folder);
+  try {
+    const token = await readFile(file, 'utf8').catch(ifMissing);
+    if (token !== undefined) return token;
+    // Written apart and linked into place: of several who come first all use the one token that got there.
+    const fresh = path.join(folder, `.lock-token.${randomBytes(6).toString('hex')}`);
+    try {
+      await writeFile(fresh, randomBytes(16).toString('hex'), { mode: 0o600, flag: 'wx' });
+      await link(fresh, file).catch(ifExists);
+    } finally {
+      await rm(fresh, { force: true });
+    }
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw new VmError('NOT_FOUND', `${folder} is gone`, { path: folder, cause: error });
+    throw new VmError('IO', `can't read ${file}: ${message}`, { path: file, errno: code, cause: error });
+  }
+}
+
+function ifMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error;
+}
+
+function ifExists(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'EEXIST') throw error;
+}

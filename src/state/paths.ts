@@ -1,0 +1,159 @@
+import { createHash } from 'node:crypto';
+import { userInfo } from 'node:os';
+import path from 'node:path';
+import { VmError } from '../errors.ts';
+import type { ProcessIdentity } from './process-identity.ts';
+
+/*
+ * Every name that polyvisor gives to something on disk. docs/state.md explains each.
+ */
+
+/** `sun_path` of a unix socket holds 108 bytes, its closing zero included (unix(7)). */
+export const maxSocketPathBytes = 107;
+
+/** The VMM's own folder, `<runtime>/<id>/`: sockets and logs that the VMM writes. */
+export const vmmFiles: {
+  qmpSocket(folder: string): string;
+  agentSocket(folder: string, port: number): string;
+  consoleSocket(folder: string): string;
+  console(folder: string): string;
+  events(folder: string): string;
+  eventsIn(folder: string): string;
+  eventsOut(folder: string): string;
+  machine(folder: string): string;
+} = {
+  qmpSocket: (folder) => path.join(folder, 'qmp.sock'),
+  /** channel 0 to 7 of the guest agent */
+  agentSocket: (folder, port) => path.join(folder, `agent${port}.sock`),
+  consoleSocket: (folder) => path.join(folder, 'console.sock'),
+  console: (folder) => path.join(folder, 'console.log'),
+  /** what QEMU's `-chardev pipe` is given: it adds `.in` and `.out` itself */
+  events: (folder) => path.join(folder, 'ev'),
+  eventsIn: (folder) => path.join(folder, 'ev.in'),
+  eventsOut: (folder) => path.join(folder, 'ev.out'),
+  /** what the mock's machine is made of */
+  machine: (folder) => path.join(folder, 'machine.json'),
+};
+
+/** No socket of ours in the VMM's folder has a longer name than this one. */
+export const longestSocketName = 'cloud-hypervisor-api.sock';
+
+/** Our folder of a VM, `<state>/vms/<name>/`: nobody else's business (0700). */
+export const vmFiles: {
+  config(folder: string): string;
+  state(folder: string): string;
+  plan(folder: string): string;
+  lease(folder: string): string;
+  exit(folder: string): string;
+  vmmLog(folder: string): string;
+  lockToken(folder: string): string;
+} = {
+  /** the configuration as it was given */
+  config: (folder) => path.join(folder, 'config.json'),
+  /** the VM's record (store.ts) */
+  state: (folder) => path.join(folder, 'state.json'),
+  /** what the VMM was told */
+  plan: (folder) => path.join(folder, 'plan.json'),
+  /** FIFO: the VM lives while someone holds its write end */
+  lease: (folder) => path.join(folder, 'lease'),
+  /** how the VMM's process ended, as the keeper wrote it down */
+  exit: (folder) => path.join(folder, 'exit'),
+  /** what the VMM wrote on stdout and stderr; opened by us, so it needs no place in the VMM's folder */
+  vmmLog: (folder) => path.join(folder, 'vmm.log'),
+  /** random part of the names of this VM's locks (lock.ts) */
+  lockToken: (folder) => path.join(folder, 'lock-token'),
+};
+
+/**
+ * Name of a VM's folder while it is being filled (`new`) or emptied (`gone`): it tells by whom, so that what a killed
+ * process left can be told from what a living one is at. No VM's name begins with a dot.
+ */
+export function stagingName(what: 'new' | 'gone', by: ProcessIdentity, id: string): string {
+  return `.${what}-${by.pid}-${by.startTime}-${by.bootId}-${id}`;
+}
+
+/** Reads a staging name; undefined when it is none. */
+export function stagingOf(entry: string): { by: ProcessIdentity; id: string } | undefined {
+  const [, pid, startTime, boot, id] = /^\.(?:new|gone)-(\d+)-(\d+)-([0-9a-f-]{36})-([0-9a-f]{12})[0-9a-f]*$/.exec(entry) ?? [];
+  if (boot === undefined || id === undefined) return undefined;
+  return { by: { pid: Number(pid), startTime: Number(startTime), bootId: boot }, id };
+}
+
+/** Where everything is. All paths are absolute. */
+export interface Places {
+  /** state that must outlive a reboot */
+  state: string;
+  /** one folder per VM, by its name */
+  vms: string;
+  /** what can be made again: guest images, verdicts of probes */
+  cache: string;
+  images: string;
+  verdicts: string;
+  /** sockets and logs of running VMMs; one folder per VM, by its id */
+  runtime: string;
+  /** folders that must exist, be ours and be closed to others before anything is put below them, outermost first */
+  privateFolders: readonly string[];
+}
+
+/**
+ * Finds the places. Pure: looks at nothing but its argument and the user's id.
+ * `POLYVISOR_HOME` overrides all; else the XDG base folders; without `XDG_RUNTIME_DIR` the runtime is /tmp/polyvisor-UID.
+ * @throws {VmError} INVALID_ARGUMENT when POLYVISOR_HOME is not absolute, HOST_MISSING when there is no home folder
+ */
+export function places(env: NodeJS.ProcessEnv = process.env): Places {
+  const ownHome = env['POLYVISOR_HOME'];
+  const fallback = `/tmp/polyvisor-${process.getuid?.() ?? userInfo().uid}`;
+  if (ownHome !== undefined && ownHome !== '') {
+    if (!path.isAbsolute(ownHome)) {
+      throw new VmError('INVALID_ARGUMENT', `POLYVISOR_HOME must be an absolute path, not ${JSON.stringify(ownHome)}`);
+    }
+    const home = path.resolve(ownHome);
+    return assemble(path.join(home, 'state'), path.join(home, 'cache'), path.join(home, 'run'), fallback, [home]);
+  }
+  const state = path.join(xdg(env, 'XDG_STATE_HOME') ?? path.join(homeFolder(env), '.local', 'state'), 'polyvisor');
+  const cache = path.join(xdg(env, 'XDG_CACHE_HOME') ?? path.join(homeFolder(env), '.cache'), 'polyvisor');
+  const runtime = xdg(env, 'XDG_RUNTIME_DIR');
+  return assemble(state, cache, runtime === undefined ? fallback : path.join(runtime, 'polyvisor'), fallback, []);
+}
+
+/** Our folder of a VM. The name must have been checked (store.ts does). */
+export function vmFolder(at: Places, name: string): string {
+  return path.join(at.vms, name);
+}
+
+/** The VMM's folder of a VM. @param id 12 hexadecimal digits */
+export function runtimeFolder(at: Places, id: string): string {
+  return path.join(at.runtime, id);
+}
+
+function assemble(state: string, cache: string, wanted: string, fallback: string, above: string[]): Places {
+  // What counts is the longest socket path that any VM can have; ids are all of one length.
+  const longest = path.join(wanted, '0'.repeat(12), longestSocketName);
+  const fits = Buffer.byteLength(longest) <= maxSocketPathBytes;
+  const digest = createHash('sha256').update(wanted).digest('hex').slice(0, 12);
+  const runtime = fits ? wanted : path.join(fallback, digest);
+  const vms = path.join(state, 'vms');
+  return {
+    state,
+    vms,
+    cache,
+    images: path.join(cache, 'images'),
+    verdicts: path.join(cache, 'verdicts'),
+    runtime,
+    privateFolders: [...above, state, vms, ...(fits ? [] : [fallback]), runtime],
+  };
+}
+
+/** A relative path in these variables is to be ignored (XDG Base Directory Specification). */
+function xdg(env: NodeJS.ProcessEnv, name: string): string | undefined {
+  const value = env[name];
+  return value !== undefined && path.isAbsolute(value) ? value : undefined;
+}
+
+function homeFolder(env: NodeJS.ProcessEnv): string {
+  const home = env['HOME'];
+  if (home !== undefined && path.isAbsolute(home)) return home;
+  const { homedir } = userInfo();
+  if (path.isAbsolute(homedir)) return homedir;
+  throw new VmError('HOST_MISSING', 'this user has no home folder', { advice: 'Set HOME or POLYVISOR_HOME.' });
+}

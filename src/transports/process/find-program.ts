@@ -1,0 +1,33 @@
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { VmError } from '../../errors.ts';
+
+/** What a shell looks through when PATH is not set. */
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * Finds a program as execvp would: a name in PATH, a path as it is. Resolves with its absolute path.
+ * @throws {VmError} HYPERVISOR_NOT_FOUND (exit code 127) when there is none, START_FAILED (126) when it may not be executed
+ */
+export async function findProgram(program: string, searchPath: string = process.env['PATH'] ?? defaultPath): Promise<string> {
+  const candidates = program.includes('/')
+    ? [path.resolve(program)]
+    : searchPath.split(':').map((folder) => path.resolve(folder, program));
+  let refused: unknown;
+  for (const candidate of program === '' ? [] : candidates) {
+    try {
+      if (!(await stat(candidate)).isFile()) throw new Error('it is not a file');
+      await access(candidate, constants.X_OK);
+      return candidate;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') refused ??= error;
+    }
+  }
+  if (refused !== undefined) {
+    const why = refused instanceof Error ? refused.message : String(refused);
+    throw new VmError('START_FAILED', `${program} can't be executed: ${why}`, { path: program, exitCode: 126, cause: refused });
+  }
+  throw new VmError('HYPERVISOR_NOT_FOUND', `there is no program ${program || "''"}`, { path: program, exitCode: 127 });
+}

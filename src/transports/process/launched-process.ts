@@ -1,0 +1,187 @@
+import type { ChildProcess } from 'node:child_process';
+import { Socket } from 'node:net';
+import { callScope, type CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
+import { bootId, identify, parseStat, signalProcess, type ProcessIdentity } from '../../state/process-identity.ts';
+import { parseExit, type ProcessExit } from './exit-status.ts';
+import type { Lease } from './lease.ts';
+
+/** Bytes of one of the keeper's lines: the longest is a line of /proc/PID/stat. */
+const maxLineBytes = 8192;
+
+/** A program under a keeper, as its owner sees it. Made by `launch`. It does not keep this process alive. */
+export class LaunchedProcess {
+  /** Resolves, and never rejects, when the program has ended and its keeper too; never while it is detached. */
+  readonly exited: Promise<ProcessExit>;
+
+  readonly #keeper: ChildProcess;
+  readonly #lease: Lease;
+  readonly #gone: Promise<void>;
+  #identity: ProcessIdentity | undefined;
+  #keeperIdentity: ProcessIdentity | undefined;
+  #exit: ProcessExit | undefined;
+  #detached = false;
+  #line = '';
+  #waiting = 0;
+  #failure: Error | undefined;
+  #onStarted: (() => void) | undefined;
+  #onExit!: (exit: ProcessExit) => void;
+
+  constructor(keeper: ChildProcess, lease: Lease) {
+    this.#keeper = keeper;
+    this.#lease = lease;
+    this.exited = new Promise((resolve) => {
+      this.#onExit = resolve;
+    });
+    keeper.stdout?.setEncoding('latin1').on('data', (text: string) => this.#hear(text));
+    keeper.stdout?.on('error', () => undefined);
+    this.#gone = new Promise<void>((resolve) => {
+      // `close` comes after the pipe's last word, and also after a failed start.
+      keeper.once('close', () => resolve());
+      keeper.once('error', (error) => {
+        this.#failure = error;
+        this.#onStarted?.();
+        if (keeper.pid === undefined) resolve();
+      });
+    }).then(() => this.#keeperGone());
+    if (keeper.pid !== undefined) this.#keeperIdentity = identify(keeper.pid);
+    this.#ref(false);
+  }
+
+  /** The program's pid. */
+  get pid(): number {
+    return this.identity.pid;
+  }
+
+  /** The program's process. */
+  get identity(): ProcessIdentity {
+    if (this.#identity === undefined) throw new VmError('INTERNAL', 'the program was not started');
+    return this.#identity;
+  }
+
+  /** The keeper's process; ended when the program is, or is detached. */
+  get keeper(): ProcessIdentity | undefined {
+    return this.#keeperIdentity;
+  }
+
+  /** Resolves once the program's process exists. Called by `launch`. @throws {VmError} START_FAILED, ABORTED */
+  async started(signal?: AbortSignal): Promise<void> {
+    await this.#busy(async () => {
+      const scope = callScope('the start', { signal });
+      try {
+        const told = new Promise<void>((resolve) => {
+          this.#onStarted = resolve;
+          if (this.#identity !== undefined || this.#failure !== undefined) resolve();
+        });
+        await scope.race(Promise.race([told, this.#gone]));
+      } finally {
+        scope.release();
+      }
+    });
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#identity === undefined) throw new VmError('START_FAILED', 'the keeper ended before it started the program');
+  }
+
+  /** Waits for the program's end, and keeps this process alive meanwhile. @throws {VmError} TIMEOUT, ABORTED */
+  async waitExit(options: CallOptions = {}): Promise<ProcessExit> {
+    const scope = callScope('waiting for the process to end', options);
+    try {
+      return await this.#busy(() => scope.race(this.exited));
+    } finally {
+      scope.release();
+    }
+  }
+
+  /** Sends a signal to the program. False when it has ended. */
+  kill(signal: NodeJS.Signals = 'SIGKILL'): boolean {
+    return this.#exit === undefined && signalProcess(this.identity, signal);
+  }
+
+  /**
+   * Lets the program live on without an owner. When it resolves no process remains beside it, and nobody will write down
+   * how it ends.
+   * @throws {VmError} VMM_GONE when it has ended, NOT_RUNNING when the lease was let go
+   */
+  async detach(): Promise<void> {
+    if (this.#detached) return;
+    if (this.#exit === undefined) await this.#lease.sayDetach();
+    await this.#busy(() => this.#gone);
+    if (!this.#detached) throw new VmError('VMM_GONE', 'the process ended before it was detached', facts(this.#exit));
+    await this.#lease.release();
+  }
+
+  /**
+   * Lets go of the lease. When no other process has joined it, the keeper ends the program and runs the prune command.
+   * May be repeated.
+   */
+  async release(): Promise<void> {
+    await this.#lease.release();
+  }
+
+  /** Ends the program at once, and the keeper with it; the prune command is not run. Resolves when both are gone. */
+  async end(): Promise<void> {
+    // The keeper does it, since it may not have told yet which process it is.
+    if (this.#keeperIdentity !== undefined) signalProcess(this.#keeperIdentity, 'SIGTERM');
+    await this.#busy(() => this.#gone);
+    await this.#lease.release();
+  }
+
+  #hear(text: string): void {
+    this.#line += text;
+    for (let end = this.#line.indexOf('\n'); end >= 0; end = this.#line.indexOf('\n')) {
+      const line = this.#line.slice(0, end);
+      this.#line = this.#line.slice(end + 1);
+      const space = line.indexOf(' ');
+      this.#understand(space < 0 ? line : line.slice(0, space), space < 0 ? '' : line.slice(space + 1));
+    }
+    if (this.#line.length > maxLineBytes) this.#line = '';
+  }
+
+  #understand(word: string, rest: string): void {
+    if (word === 'pid') {
+      // Its start time follows; 0 fits no process, so nothing is ever sent to one that could not be told apart.
+      this.#identity = { pid: Number(rest), startTime: 0, bootId: bootId() };
+    } else if (word === 'stat' && this.#identity !== undefined) {
+      this.#identity = { ...this.#identity, startTime: parseStat(rest)?.startTime ?? 0 };
+      this.#onStarted?.();
+    } else if (word === 'exit') {
+      this.#exit = parseExit(rest);
+    } else if (word === 'detached') {
+      this.#detached = true;
+    }
+  }
+
+  async #keeperGone(): Promise<void> {
+    if (this.#detached) return;
+    if (this.#exit === undefined && this.#identity !== undefined) {
+      // Someone killed the keeper: a program that nobody guards must not outlive its owner.
+      signalProcess(this.#identity, 'SIGKILL');
+      this.#exit = { signal: 'SIGKILL', by: 'keeper-lost' };
+    }
+    await this.#lease.release();
+    this.#onExit(this.#exit ?? {});
+  }
+
+  /** The event loop stays alive while someone waits, and only then. */
+  async #busy<T>(work: () => Promise<T>): Promise<T> {
+    this.#waiting++;
+    this.#ref(true);
+    try {
+      return await work();
+    } finally {
+      if (--this.#waiting === 0) this.#ref(false);
+    }
+  }
+
+  #ref(alive: boolean): void {
+    const pipe = this.#keeper.stdout;
+    if (alive) this.#keeper.ref();
+    else this.#keeper.unref();
+    // Node gives a child's pipe as a socket, whatever its type says.
+    if (pipe instanceof Socket) alive ? pipe.ref() : pipe.unref();
+  }
+}
+
+function facts(exit: ProcessExit | undefined): { exitCode?: number | undefined; signal?: string | undefined } {
+  return { exitCode: exit?.code, signal: exit?.signal };
+}

@@ -1,0 +1,84 @@
+import { execFile } from 'node:child_process';
+import { close, constants, open, write } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { VmError } from '../../errors.ts';
+
+/*
+ * A lease is a FIFO. A process lives while someone holds its write end; the kernel closes that with its holder, however
+ * it ends. Descriptors are bare numbers here: a FileHandle would be closed, and the VM with it, when it is collected.
+ */
+
+const run = promisify(execFile);
+const openFile = promisify(open) as (path: string, flags: number, mode?: number) => Promise<number>;
+const closeFile = promisify(close);
+const writeFile = promisify(write) as unknown as (fd: number, text: string) => Promise<number>;
+
+/** The write end of a lease, held by this process. It does not keep the process alive. */
+export class Lease {
+  #fd: number | undefined;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** Tells the keeper to end and to let the child live on without an owner. @throws {VmError} NOT_RUNNING */
+  async sayDetach(): Promise<void> {
+    if (this.#fd === undefined) throw new VmError('NOT_RUNNING', 'the lease was let go already');
+    try {
+      await writeFile(this.#fd, 'detach\n');
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw new VmError('NOT_RUNNING', `no keeper listens: ${message}`, { errno: code, cause: error });
+    }
+  }
+
+  /** Closes the write end: when nobody else holds it, the keeper ends its child. May be repeated. */
+  async release(): Promise<void> {
+    const fd = this.#fd;
+    this.#fd = undefined;
+    if (fd !== undefined) await closeFile(fd);
+  }
+}
+
+/**
+ * Makes a lease, in place of an older one, and opens both ends. The read end is for the keeper.
+ * @throws {VmError} HOST_MISSING when there is no `mkfifo`, IO
+ */
+export async function makeLease(path: string): Promise<{ lease: Lease; readEnd: number }> {
+  try {
+    await rm(path, { force: true });
+    await run('mkfifo', ['-m', '600', '--', path]);
+    // Read-write first: neither this nor the opening of the read end then waits for the other side (fifo(7)).
+    const lease = new Lease(await openFile(path, constants.O_RDWR | constants.O_NOFOLLOW));
+    try {
+      return { lease, readEnd: await openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW) };
+    } catch (error) {
+      await lease.release();
+      throw error;
+    }
+  } catch (error) {
+    const { code, message, syscall } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' && syscall?.startsWith('spawn') === true) {
+      throw new VmError('HOST_MISSING', 'mkfifo is not on this host', { advice: 'Install coreutils.', cause: error });
+    }
+    throw new VmError('IO', `can't make the lease ${path}: ${message}`, { path, errno: code, cause: error });
+  }
+}
+
+/**
+ * Takes part in a lease that another process made: from then on its child also lives while this process does.
+ * Make sure afterwards that the child is alive: its keeper may have been about to end it.
+ * @throws {VmError} NOT_RUNNING when there is no lease, or no keeper reads it; IO
+ */
+export async function joinLease(path: string): Promise<Lease> {
+  try {
+    return new Lease(await openFile(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW));
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENXIO' || code === 'ENOENT') {
+      throw new VmError('NOT_RUNNING', `nobody keeps the lease ${path}`, { path, errno: code, cause: error });
+    }
+    throw new VmError('IO', `can't open the lease ${path}: ${message}`, { path, errno: code, cause: error });
+  }
+}

@@ -1,0 +1,47 @@
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
+import { places } from '../../src/state/paths.ts';
+import { expectNothingLeft } from './leaks.ts';
+import { takeSnapshot, type Snapshot, type Territory } from './snapshot.ts';
+
+// Runs in every test file's own process, before the file is imported: all it does happens in a folder of its own.
+const userCache = places().cache;
+const root = mkdtempSync('/tmp/pv-');
+// A monitor under a uid of its own must be able to walk through to its own folder.
+chmodSync(root, 0o711);
+const territory: Territory = { root, home: path.join(root, 'h'), tmp: path.join(root, 't') };
+mkdirSync(territory.tmp);
+process.env['POLYVISOR_HOME'] = territory.home;
+process.env['TMPDIR'] = territory.tmp;
+for (const name of ['XDG_RUNTIME_DIR', 'XDG_STATE_HOME', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME']) {
+  delete process.env[name];
+}
+
+// The folders that stay when the last machine is gone: whatever a test leaves below them is its own.
+const { privateFolders, cache } = places();
+for (const folder of privateFolders) mkdirSync(folder, { recursive: true, mode: 0o700 });
+if (process.env['POLYVISOR_TEST_CACHE'] === 'user') {
+  // Making the guest image takes minutes: tests that boot one share the user's, as vm-global-setup.ts made it.
+  mkdirSync(userCache, { recursive: true, mode: 0o700 });
+  symlinkSync(userCache, cache);
+}
+
+let atFileStart: Snapshot;
+let atTestStart: Snapshot;
+
+// Hooks run as a stack: these first ones before, and their counterparts after, everything a test file registers.
+beforeAll(() => {
+  atFileStart = takeSnapshot(territory);
+});
+beforeEach(() => {
+  atTestStart = takeSnapshot(territory);
+});
+afterEach(() => expectNothingLeft(territory, atTestStart, { allow: true }));
+afterAll(async () => {
+  try {
+    await expectNothingLeft(territory, atFileStart, { allow: false });
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});

@@ -1,0 +1,78 @@
+import { readdirSync } from 'node:fs';
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { isAlive, type ProcessIdentity } from '../../../../src/state/process-identity.ts';
+import { readExit } from '../../../../src/transports/process/exit-status.ts';
+import { joinLease } from '../../../../src/transports/process/lease.ts';
+import { waitGone } from '../../../../src/transports/process/wait-gone.ts';
+import { pidsNaming, startOwner, until, workspace } from './workspace.ts';
+
+const at = workspace();
+
+interface Started {
+  child: ProcessIdentity;
+  keeper: ProcessIdentity;
+}
+
+test('an owner killed with SIGKILL takes program and keeper along, and the prune command runs', async () => {
+  const owner = startOwner(at.options(['sleep', '100'], { prune: ['touch', at.file('pruned')] }));
+  expect(await owner.next()).toBe('go');
+  const { child, keeper } = JSON.parse(await owner.next()) as Started;
+  expect(isAlive(child) && isAlive(keeper)).toBe(true);
+  owner.process.kill('SIGKILL');
+  await waitGone(child, { timeoutMs: 5000 });
+  await waitGone(keeper, { timeoutMs: 5000 });
+  expect(readdirSync(at.folder)).toContain('pruned');
+  expect(await readExit(at.file('exit'))).toEqual({ signal: 'SIGKILL', by: 'lease' });
+});
+
+test('an owner killed at any moment of a launch leaves no process', async () => {
+  for (let round = 0; round < 12; round++) {
+    // The last word makes its processes known by their command lines.
+    const argv = ['/bin/sh', '-c', 'sleep 100; :', at.folder];
+    const owner = startOwner(at.options(argv, { prune: ['touch', at.file('pruned')] }));
+    await owner.next();
+    await delay(round * 2);
+    owner.process.kill('SIGKILL');
+    await once(owner.process, 'close');
+    await until('no process is left', () => pidsNaming(at.folder).length === 0);
+  }
+  expect(readdirSync(at.folder)).toContain('pruned');
+}, 60_000);
+
+test('a process that joins the lease keeps the program alive after its owner died', async () => {
+  const owner = startOwner(at.options(['sleep', '100'], { prune: ['touch', at.file('pruned')] }));
+  await owner.next();
+  const { child, keeper } = JSON.parse(await owner.next()) as Started;
+  const lease = await joinLease(at.file('lease'));
+  owner.process.kill('SIGKILL');
+  await once(owner.process, 'close');
+  await delay(100);
+  expect(isAlive(child) && isAlive(keeper)).toBe(true);
+  await lease.release();
+  await waitGone(child, { timeoutMs: 5000 });
+  await waitGone(keeper, { timeoutMs: 5000 });
+  expect(readdirSync(at.folder)).toContain('pruned');
+  await expect(lease.sayDetach()).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+});
+
+test('a process that joins the lease can detach the program', async () => {
+  const owner = startOwner(at.options(['sleep', '100']));
+  await owner.next();
+  const { child, keeper } = JSON.parse(await owner.next()) as Started;
+  const lease = await joinLease(at.file('lease'));
+  await lease.sayDetach();
+  await waitGone(keeper, { timeoutMs: 5000 });
+  await lease.release();
+  owner.process.kill('SIGKILL');
+  await once(owner.process, 'close');
+  expect(isAlive(child)).toBe(true);
+  await expect(joinLease(at.file('lease'))).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+  process.kill(child.pid, 'SIGKILL');
+  await waitGone(child, { timeoutMs: 5000 });
+});
+
+test('there is no lease to join without a launch', async () => {
+  await expect(joinLease(at.file('lease'))).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+});

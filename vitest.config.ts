@@ -1,0 +1,61 @@
+import { defineConfig } from 'vitest/config';
+
+// The long runs are asked for by name (npm run test:soak) and no part of an ordinary one.
+const soak = process.argv.includes('soak');
+
+// Every project runs in forked processes: the leak fixture compares a whole process before and after each test.
+const shared = { pool: 'forks' as const, setupFiles: ['test/support/setup.ts'] };
+/** What tests that boot real guests need beside. */
+const guests = { env: { POLYVISOR_TEST_CACHE: 'user' }, globalSetup: ['test/support/vm-global-setup.ts'] };
+
+export default defineConfig({
+  test: {
+    reporters: ['default', './test/support/summary-reporter.ts'],
+    projects: [
+      {
+        test: {
+          ...shared,
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts', 'test/agent/**/*.test.ts'],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          ...shared,
+          name: 'contract',
+          include: ['test/contract/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        // One file at a time and long limits: without KVM a guest is emulated and takes seconds to boot.
+        test: {
+          ...shared,
+          name: 'vm',
+          ...guests,
+          include: ['test/vm/**/*.test.ts'],
+          maxWorkers: 1,
+          testTimeout: 180_000,
+          hookTimeout: 300_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      ...(soak
+        ? [
+            {
+              test: {
+                ...shared,
+                ...guests,
+                name: 'soak',
+                include: ['test/soak/**/*.test.ts'],
+                maxWorkers: 1,
+                testTimeout: 3_600_000,
+              },
+            },
+          ]
+        : []),
+    ],
+  },
+});
