@@ -96,6 +96,7 @@ int main(int argc, char **argv) {
     if (!folder) return usage();
   }
   if (agent.init) init_mounts();
+  else close_range(3, ~0u, 0); /* what the caller left open is nobody's business here */
   loop_open();
   take_signals();
   if (agent.init) {

@@ -1,8 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, watch, writeFileSync } from 'node:fs';
-import net from 'node:net';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { GuestAgent } from '../../src/guest/agent.ts';
@@ -10,6 +9,7 @@ import { connectAgent } from '../../src/guest/native/agent.ts';
 import { prepare } from '../../src/sandbox/prepare.ts';
 import { splitOptions, type VmOptions } from '../../src/sandbox/vm-options.ts';
 import { vmmFiles } from '../../src/state/paths.ts';
+import { connectUnix } from '../../src/transports/unix-socket.ts';
 
 /** A VMM started by hand, with what our plan says and nothing around it. */
 export interface BareVm {
@@ -41,16 +41,13 @@ export async function bareStarter(
     };
     const plan = module.plan({ ...context, pruneArgv: [] }, binary);
     for (const { path: file, content, mode } of plan.files) writeFileSync(file, content, { mode });
-    const agentSocket = vmmFiles.agentSocket(folder, 0);
     const vmm = spawn(plan.binary, edit(plan.argv), { stdio: ['ignore', 'ignore', 'inherit'] });
     const end = async (): Promise<void> => {
       await killed(vmm);
       rmSync(folder, { recursive: true });
     };
     try {
-      await Promise.race([made(agentSocket), once(vmm, 'exit').then(() => Promise.reject(new Error('the VMM ended')))]);
-      const stream = net.connect(agentSocket);
-      await once(stream, 'connect');
+      const stream = await connectUnix(vmmFiles.agentSocket(folder, 0));
       const agent = await connectAgent(stream, { showsHangup: true });
       return {
         agent,
@@ -71,17 +68,4 @@ async function killed(child: ChildProcess): Promise<void> {
   const exit = once(child, 'exit');
   child.kill('SIGKILL');
   await exit;
-}
-
-/** Waits until a file is there. */
-function made(file: string): Promise<void> {
-  return new Promise((resolve) => {
-    const watcher = watch(path.dirname(file), look);
-    function look(): void {
-      if (!existsSync(file)) return;
-      watcher.close();
-      resolve();
-    }
-    look();
-  });
 }

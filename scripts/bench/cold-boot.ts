@@ -57,19 +57,25 @@ async function bare(start: () => Promise<BareVm>): Promise<number> {
 }
 
 /**
- * What the guest executes from its first instruction until its init starts the agent's first command, in ms of a processor
- * that does one instruction per ns. Counted by QEMU, so the same everywhere: it shows what a change costs.
+ * What the guest executes from its first instruction until its first command, in ms of a processor that does one
+ * instruction per ns. Counted by QEMU, so nearly the same on every host: it shows what a change costs. The least of a few
+ * boots: a host that answers late only ever adds to it.
  */
-export async function guestBootInstructionsMs(): Promise<number> {
+export async function guestBootInstructionsMs(boots: number): Promise<number> {
   const start = await bareStarter({ ...machine, accel: 'tcg' }, (argv) => [
     ...argv.map((it) => (it === 'tcg,thread=multi' ? 'tcg,thread=single' : it)),
     ...['-icount', 'shift=0,sleep=off'],
   ]);
-  const vm = await start();
-  try {
-    const { stdout } = await vm.agent.exec(['cat', '/proc/uptime'], { check: true });
-    return Number(stdout.split(' ')[0]) * 1000;
-  } finally {
-    await vm.end();
+  const counts: number[] = [];
+  for (let at = 0; at < boots; at++) {
+    const vm = await start();
+    try {
+      // `now at 761233379 nsecs` since the boot
+      const { stdout } = await vm.agent.exec(['grep', '^now at', '/proc/timer_list'], { check: true });
+      counts.push(Number(stdout.split(' ')[2]) / 1e6);
+    } finally {
+      await vm.end();
+    }
   }
+  return Math.min(...counts);
 }

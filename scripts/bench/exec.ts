@@ -32,8 +32,8 @@ export async function execFigures(): Promise<ExecFigures> {
       execP50Ms: median(execs.slice(20)),
       cliExecP50Ms: median(clis),
       stdoutMiBps: median(rates),
-      // One of them is the VMM itself.
-      residentProcesses: processesWith(mark).length - 1,
+      // The VMM itself is one of them; its environment is empty, but its arguments name the machine.
+      residentProcesses: processesWith(mark, vm.id).length - 1,
     };
   } finally {
     await vm.remove();

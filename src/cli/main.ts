@@ -40,7 +40,9 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (error instanceof Error) reported.add(error);
     show(error, ran.command?.opts()['json'] === true);
   };
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', report);
+  process.stdout.on('error', report);
+  // There is no place left to say it.
+  process.stderr.on('error', (error) => (process.exitCode = exitCodeOf(error)));
   try {
     const program = await programFor(argv);
     program.hook('preAction', (_, command) => void (ran.command = command));

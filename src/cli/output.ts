@@ -10,11 +10,6 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value, undefined, 2));
 }
 
-/** Writes a line of ours on stderr. */
-export function warn(line: string): void {
-  process.stderr.write(`polyvisor: ${line}\n`);
-}
-
 /** Whether colours and rewritten lines suit what reads this stream. */
 export function isLively(stream: { isTTY?: boolean | undefined }, env: NodeJS.ProcessEnv = process.env): boolean {
   return stream.isTTY === true && env['TERM'] !== 'dumb' && !isSet(env['CI']);

@@ -190,9 +190,10 @@ export class ExecHandle implements Exec {
     } finally {
       if (!finished) {
         // Ended early: the caller wants no more of it.
+        const cancelled = this.cancel();
         stdout.discard();
         stderr.discard();
-        await this.cancel();
+        await cancelled;
       }
     }
   }

@@ -8,8 +8,9 @@ export type AccelChoice = 'auto' | 'kvm' | 'tcg';
 
 /** Whether KVM runs ordinary guests on this host, and why not. */
 export interface KvmVerdict {
-  usable: boolean;
-  /** a sentence */
+  /** `doubtful`: only booting a guest can tell */
+  state: 'usable' | 'broken' | 'doubtful';
+  /** a sentence without its full stop */
   reason: string;
 }
 
@@ -32,19 +33,21 @@ export async function judgeKvm(host: HostFacts, evidence: KvmEvidence = hostEvid
     await access(evidence.device, constants.R_OK | constants.W_OK);
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    return { usable: false, reason: missing ? `${evidence.device} does not exist` : `${evidence.device} may not be opened by this user` };
+    return { state: 'broken', reason: missing ? `${evidence.device} does not exist` : `${evidence.device} may not be opened by this user` };
   }
-  if (host.arch !== 'amd64') return { usable: true, reason: `${evidence.device} can be opened` };
+  const doubtful = { state: 'doubtful', reason: `${evidence.device} can be opened, which does not say that guests run` } as const;
+  if (host.arch !== 'amd64') return doubtful;
   const cpuinfo = await readFile(evidence.cpuinfo, 'utf8');
   const flags = /^flags\s*:(.*)$/m.exec(cpuinfo)?.[1]?.trim().split(/\s+/) ?? [];
-  if (flags.includes('vmx') || flags.includes('svm')) return { usable: true, reason: 'the CPU virtualizes and /dev/kvm can be opened' };
-  const pvm = existsSync(`${evidence.modules}/kvm_pvm`);
-  return {
-    usable: false,
-    reason: pvm
-      ? '/dev/kvm is served by kvm_pvm on a CPU without vmx or svm: it hangs ordinary guests'
-      : 'the CPU shows neither vmx nor svm: /dev/kvm has no hardware to use',
-  };
+  const virtualizes = flags.includes('vmx') || flags.includes('svm');
+  const loaded = (name: string): boolean => existsSync(`${evidence.modules}/${name}`);
+  if (virtualizes && (loaded('kvm_intel') || loaded('kvm_amd'))) {
+    return { state: 'usable', reason: 'the CPU virtualizes, and KVM has its module for it' };
+  }
+  if (!virtualizes && loaded('kvm_pvm')) {
+    return { state: 'broken', reason: '/dev/kvm is served by kvm_pvm on a CPU without vmx or svm: it hangs ordinary guests' };
+  }
+  return doubtful;
 }
 
 /** The accelerator to use, and a line for the user when it is not the fast one. */
@@ -56,13 +59,20 @@ export interface AccelDecision {
 /**
  * Decides between KVM and TCG.
  * @param trust take /dev/kvm as it is (`disableNestingChecks`)
- * @throws {VmError} ACCEL_UNUSABLE when KVM was asked for and does not run guests here
+ * @param trial settles doubt by booting a guest
+ * @throws {VmError} ACCEL_UNUSABLE when KVM was asked for and does not run guests here, and what the trial throws
  */
-export async function decideAccel(choice: AccelChoice, host: HostFacts, trust: boolean): Promise<AccelDecision> {
+export async function decideAccel(
+  choice: AccelChoice,
+  host: HostFacts,
+  trust: boolean,
+  trial: () => Promise<KvmVerdict>,
+): Promise<AccelDecision> {
   if (choice === 'tcg') return { accel: 'tcg' };
   if (choice === 'kvm' && trust) return { accel: 'kvm' };
-  const verdict = await judgeKvm(host);
-  if (verdict.usable) return { accel: 'kvm' };
+  const seen = await judgeKvm(host);
+  const verdict = seen.state !== 'doubtful' ? seen : trust ? { ...seen, state: 'usable' as const } : await trial();
+  if (verdict.state === 'usable') return { accel: 'kvm' };
   if (choice === 'kvm') {
     throw new VmError('ACCEL_UNUSABLE', `KVM does not run guests on this host: ${verdict.reason}`, {
       field: 'accel',

@@ -15,6 +15,20 @@ import type { LaunchPlan } from './launch-plan.ts';
 /** Milliseconds that the kernel gets to end a process after SIGKILL: long enough for gigabytes to be given back. */
 const killMs = 30_000;
 
+/**
+ * The program that a probe found.
+ * @throws {VmError} HYPERVISOR_NOT_FOUND or HYPERVISOR_TOO_OLD, in the probe's words
+ */
+export function usableBinary(verdict: HostVerdict): string {
+  if (verdict.usable && verdict.path !== undefined) return verdict.path;
+  const [finding] = verdict.findings;
+  throw new VmError(
+    verdict.version === undefined ? 'HYPERVISOR_NOT_FOUND' : 'HYPERVISOR_TOO_OLD',
+    finding?.problem ?? 'the VMM cannot be used on this host',
+    { path: verdict.path, advice: finding?.advice },
+  );
+}
+
 /** The process of a VMM that is one program: started by us under a keeper, or adopted by what its state says. */
 export class VmmProcess {
   readonly #context: VmContext;
@@ -27,14 +41,7 @@ export class VmmProcess {
 
   /** @throws {VmError} HYPERVISOR_NOT_FOUND or HYPERVISOR_TOO_OLD, in the probe's words */
   async findBinary(probe: (host: HostFacts, path?: string) => Promise<HostVerdict>): Promise<string> {
-    const verdict = await probe(await readHostFacts(), assetPath(this.#context.config, 'hypervisor'));
-    if (verdict.usable && verdict.path !== undefined) return verdict.path;
-    const [finding] = verdict.findings;
-    throw new VmError(
-      verdict.version === undefined ? 'HYPERVISOR_NOT_FOUND' : 'HYPERVISOR_TOO_OLD',
-      finding?.problem ?? 'the VMM cannot be used on this host',
-      { path: verdict.path, advice: finding?.advice },
-    );
+    return usableBinary(await probe(await readHostFacts(), assetPath(this.#context.config, 'hypervisor')));
   }
 
   /** Makes the files of a plan. They must not exist: the folder is new. */

@@ -46,12 +46,13 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
     }
     return link;
   } catch (error) {
-    outer.throwIfEnded();
-    if (inner.signal.aborted) throw await tooSlow(hypervisor, limit, facts.accel);
     const found = VmError.from(error);
     // A channel that breaks during the boot means that the VMM is ending: its exit says more.
-    if (found.code === 'AGENT_GONE') return await Promise.race([watched, inner.race(new Promise<never>(() => undefined))]);
-    throw found;
+    const broken = !inner.signal.aborted && (found.code === 'AGENT_GONE' || found.code === 'VMM_GONE');
+    const reason = broken ? await inner.race(watched).catch((end: unknown) => VmError.from(end)) : found;
+    outer.throwIfEnded();
+    if (inner.signal.aborted) throw await tooSlow(hypervisor, limit, facts.accel);
+    throw reason;
   } finally {
     ended.abort();
     inner.release();

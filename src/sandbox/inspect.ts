@@ -2,10 +2,15 @@ import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import type { ConsoleLocation } from '../hypervisors/hypervisor.ts';
 import { vmFiles } from '../state/paths.ts';
-import type { VmEnding, VmStatus } from '../state/record.ts';
+import { isAlive, signalProcess } from '../state/process-identity.ts';
+import type { VmEnding, VmRecord, VmStatus } from '../state/record.ts';
 import { type ListedVm, VmStore } from '../state/store.ts';
+import { waitGone } from '../transports/process/wait-gone.ts';
 import { recall } from './context.ts';
 import { statusOf } from './status.ts';
+
+/** Milliseconds that the kernel gets to end a VMM after SIGKILL. */
+const killMs = 30_000;
 
 /** A line of `polyvisor ls`. */
 export interface VmSummary {
@@ -101,13 +106,23 @@ export async function removeVm(name: string, options: { force?: boolean } = {}):
   if (busy && options.force !== true) {
     throw new VmError('INVALID_STATE', `${name} is ${status}`, { name, advice: 'Stop it first, or use force (`polyvisor rm -f`).' });
   }
-  if (entry.record.driver !== undefined) {
-    const { module, context } = await recall(store, entry.record);
-    const driver = module.driver(context);
-    await driver.loadState(entry.record.driver);
-    await driver.kill();
-  }
+  await endVmm(store, entry.record);
   await store.remove(name);
+}
+
+/** Ends the VMM of a VM by its driver or, where what a driver needs can't be read, by its process alone. */
+async function endVmm(store: VmStore, record: VmRecord): Promise<void> {
+  if (record.driver === undefined) return;
+  try {
+    const { module, context } = await recall(store, record);
+    const driver = module.driver(context);
+    await driver.loadState(record.driver);
+    await driver.kill();
+  } catch (error) {
+    if (record.vmm === undefined || !isAlive(record.vmm)) return;
+    if (!signalProcess(record.vmm, 'SIGKILL')) throw error;
+    await waitGone(record.vmm, { timeoutMs: killMs });
+  }
 }
 
 async function summarize(store: VmStore, vm: ListedVm): Promise<VmSummary> {

@@ -1,6 +1,7 @@
 import type { HypervisorType } from '../config/hypervisor-type.ts';
-import { VmError } from '../errors.ts';
+import { assetPath } from '../config/assets.ts';
 import type { LaunchPlan } from '../hypervisors/launch-plan.ts';
+import { usableBinary } from '../hypervisors/vmm-process.ts';
 import { contextOf } from './context.ts';
 import { prepare } from './prepare.ts';
 import { madeUpName } from './vm-name.ts';
@@ -26,11 +27,7 @@ export async function planVm(options: VmOptions = {}): Promise<PlannedVm> {
   const split = splitOptions(options);
   const prepared = await prepare(split, (phase, message) => split.onEvent({ type: 'phase', phase, message, elapsedMs: 0 }));
   const { module, config, host, at } = prepared;
-  const verdict = await module.probe(host, config.hypervisorPath);
-  if (verdict.path === undefined) {
-    const [finding] = verdict.findings;
-    throw new VmError('HYPERVISOR_NOT_FOUND', finding?.problem ?? `${module.type} is not on this host`, { advice: finding?.advice });
-  }
+  const binary = usableBinary(await module.probe(host, assetPath(config, 'hypervisor')));
   const name = split.name ?? madeUpName();
   const record = {
     schema: 1 as const,
@@ -45,5 +42,5 @@ export async function planVm(options: VmOptions = {}): Promise<PlannedVm> {
   };
   const { networkNamespace } = split;
   const context = contextOf(new VmStore(at), record, { config, networkNamespace }, host.memoryMiB);
-  return { hypervisor: module.type, plan: module.plan(context, verdict.path) };
+  return { hypervisor: module.type, plan: module.plan(context, binary) };
 }

@@ -5,7 +5,7 @@ import { agentBinary } from '../config/package-files.ts';
 import { deserializeParams } from '../config/kernel-params.ts';
 import { parseConfig } from '../config/parse.ts';
 import type { HypervisorConfig, VmConfigInput } from '../config/vm-config.ts';
-import { decideAccel } from '../hypervisors/accel.ts';
+import { decideAccel, type KvmVerdict } from '../hypervisors/accel.ts';
 import type { HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { buildDefaultImage } from '../images/build.ts';
@@ -13,6 +13,7 @@ import { defaultImageName, type GuestImage } from '../images/image.ts';
 import { findImage } from '../images/store.ts';
 import { type Places, places } from '../state/paths.ts';
 import type { Phase } from './events.ts';
+import { tryKvm } from './kvm-trial.ts';
 import type { SplitOptions } from './vm-options.ts';
 
 /** Everything that is decided before a VM has a name and a folder. */
@@ -34,11 +35,6 @@ export async function prepare(options: SplitOptions, report: (phase: Phase, mess
   // Checked before the default guest is built, so that a mistake is told at once; the stand-ins are never opened.
   const needsGuest = module.bootsGuest && lacksGuest(input);
   completeConfig(needsGuest ? { ...input, kernel: agentBinary, initrd: agentBinary } : input, { fields: module.fields, host });
-  const decision = module.usesAccel
-    ? await decideAccel(input.accel ?? 'auto', host, input.disableNestingChecks ?? false)
-    : { accel: 'tcg' as const };
-  if (decision.notice !== undefined) options.onEvent({ type: 'notice', message: decision.notice });
-
   const image = needsGuest ? await defaultGuest(at, options, report) : undefined;
   const guest: VmConfigInput =
     image === undefined
@@ -51,7 +47,12 @@ export async function prepare(options: SplitOptions, report: (phase: Phase, mess
         };
   const config = completeConfig(guest, { fields: module.fields, host });
   await checkAssets(config, options.call.signal);
-  return { at, host, module, config, accel: decision.accel, image: image?.name };
+  const facts = { at, host, module, config, image: image?.name };
+  if (!module.usesAccel) return { ...facts, accel: 'tcg' };
+  const trial = (): Promise<KvmVerdict> => tryKvm(facts, options.call);
+  const { accel, notice } = await decideAccel(config.accel, host, config.disableNestingChecks, trial);
+  if (notice !== undefined) options.onEvent({ type: 'notice', message: notice });
+  return { ...facts, accel };
 }
 
 /** A user who names no part of a guest gets ours. */

@@ -10,8 +10,8 @@ import { manage } from '../hypervisors/lifecycle.ts';
 import type { VmRecord } from '../state/record.ts';
 import { VmStore } from '../state/store.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
-import { awaitGuest } from './boot.ts';
-import { contextOf, recall, storeConfig } from './context.ts';
+import { bringUp, tearDown } from './bring-up.ts';
+import { recall } from './context.ts';
 import type { Phase } from './events.ts';
 import { describeVm, listVms, type VmInspection, type VmSummary } from './inspect.ts';
 import { prepare } from './prepare.ts';
@@ -68,33 +68,18 @@ export class Vm {
     try {
       const prepared = await prepare({ ...split, call }, report);
       scope.throwIfEnded();
-      const { module, config, accel, image } = prepared;
-      const store = new VmStore(prepared.at);
+      const { networkNamespace, startTimeoutMs } = split;
       const name = split.name ?? madeUpName();
-      report('create', `creating ${name}`);
-      const record = await store.create({ name, hypervisor: module.type, accel, ...(image === undefined ? {} : { image }) });
-      const { networkNamespace } = split;
-      const hypervisor = manage(module, contextOf(store, record, { config, networkNamespace }, prepared.host.memoryMiB));
-      let link: AgentLink | undefined;
+      const { store, record, hypervisor, link } = await bringUp({ ...prepared, name, networkNamespace, startTimeoutMs }, report, call);
+      const vm = new Vm(store, record, hypervisor, link, true);
       try {
-        await storeConfig(store.folder(name), config, networkNamespace);
-        await hypervisor.create(call);
-        report('start', `starting ${module.type}${module.usesAccel ? ` (${accel})` : ''}`);
-        await hypervisor.start(call);
-        const running = { status: 'running', vmm: hypervisor.process(), driver: await hypervisor.saveState() } as const;
-        const started = await store.update(name, running, call);
-        report('boot', 'booting the guest');
-        const facts = { accel, stateFolder: store.folder(name), name, startTimeoutMs: split.startTimeoutMs };
-        link = await awaitGuest(hypervisor, facts, call);
-        const vm = new Vm(store, started, hypervisor, link, true);
         if (split.detached) await vm.detach();
-        report('ready', `${name} is ready`);
-        return vm;
       } catch (error) {
-        await link?.close();
-        await tearDown(store, name, hypervisor);
-        throw VmError.from(error).with({ name });
+        await vm.remove();
+        throw error;
       }
+      report('ready', `${name} is ready`);
+      return vm;
     } finally {
       scope.release();
     }
@@ -114,7 +99,7 @@ export class Vm {
     const { module, context } = await recall(store, record);
     const hypervisor = manage(module, context);
     await hypervisor.loadState(record.driver);
-    const limit = { timeoutMs: 30_000, ...options };
+    const limit = { signal: options.signal, timeoutMs: options.timeoutMs ?? 30_000 };
     const link = await linkAgent(context.stateFolder, hypervisor.channels(), limit);
     return new Vm(store, record, hypervisor, link, false);
   }
@@ -193,7 +178,7 @@ export class Vm {
   /** Ends the VM if it runs, and removes everything of it. May be repeated. */
   async remove(): Promise<void> {
     await this.#dropLink();
-    await tearDown(this.#store, this.name, this.#hypervisor);
+    await tearDown(this.#store, this, this.#hypervisor);
     this.#owned = false;
   }
 
@@ -241,11 +226,3 @@ export class Vm {
     await this.#store.update(this.name, { status: 'stopped', ended, keeper: undefined, driver: await this.#hypervisor.saveState() });
   }
 }
-
-/** Ends a VM if it runs, and removes everything of it. */
-export async function tearDown(store: VmStore, name: string, hypervisor: Hypervisor): Promise<void> {
-  if (hypervisor.state === 'running' || hypervisor.state === 'paused') await hypervisor.kill();
-  await hypervisor.cleanup();
-  await store.remove(name);
-}
-

@@ -1,14 +1,16 @@
 import { agentBinary } from '../../src/config/package-files.ts';
 import { deserializeParams } from '../../src/config/kernel-params.ts';
 import { qemu } from '../../src/hypervisors/qemu/index.ts';
-import { buildDefaultImage } from '../../src/images/build.ts';
+import { findImage } from '../../src/images/store.ts';
 import { places } from '../../src/state/paths.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 
 describeHypervisor(qemu, {
   accel: 'tcg',
   config: async () => {
-    const { kernel, initrd, manifest } = await buildDefaultImage({ cacheFolder: places().images, agentPath: agentBinary });
+    const image = await findImage(places().images, 'default', agentBinary);
+    if (image === undefined) throw new Error('vm-global-setup.ts should have built the default guest');
+    const { kernel, initrd, manifest } = image;
     return { vcpus: 2, maxVcpus: 2, memoryMiB: 256, kernel, initrd, kernelParams: deserializeParams(manifest.commandLine) };
   },
 });

@@ -24,7 +24,7 @@ export function doctorText({ host, kvm, hypervisors, image }: DoctorReport): str
   );
   return [
     `host    ${host.arch}, ${host.cpus} CPUs, ${host.memoryMiB} MiB of memory`,
-    `kvm     ${kvm.usable ? 'yes' : 'no'}: ${kvm.reason}`,
+    `kvm     ${{ usable: 'yes', broken: 'no', doubtful: 'perhaps' }[kvm.state]}: ${kvm.reason}`,
     `guest   ${image === undefined ? 'not built yet: `polyvisor image build`, or the first run makes it' : `${image.name}, Linux ${image.kernelRelease}`}`,
     '',
     table(['HYPERVISOR', 'USABLE', 'ACCEL', 'VERSION', 'PROGRAM'], rows),

@@ -210,8 +210,9 @@ export class Session {
     const handler = this.#streams.get(stream);
     if (handler === undefined) this.#onUnknownStream(type, stream);
     else {
-      if (last) this.#streams.delete(stream);
       handler.onFrame(type, payload);
+      // Not before: a last frame that is wrong throws, and its handler must then hear of the session's end.
+      if (last) this.#streams.delete(stream);
     }
   }
 

@@ -39,19 +39,21 @@ export class MockDriver implements Driver {
 
   async start(options: CallOptions = {}): Promise<void> {
     const scope = callScope('start of the mock', options);
+    const answered = new AbortController();
     try {
       await this.#failAsTold('start', { signal: scope.signal });
       await this.#vmm.launch(plan(this.#context, this.#binary), { signal: scope.signal });
-      const ended = this.#vmm.wait().then(async (exit) => {
+      const ended = this.#vmm.wait({ signal: answered.signal }).then(async (exit) => {
         throw startFailure(exit, (await this.lastWords()).log);
       });
       const listening = connectUnix(vmmFiles.agentSocket(this.#context.runtimeFolder, 0), { signal: scope.signal });
       (await Promise.race([listening, ended])).destroy();
-      ended.catch(() => undefined);
     } catch (error) {
       await this.#vmm.kill();
       throw error;
     } finally {
+      // A wait that goes on would keep the caller's process alive as long as the VM.
+      answered.abort();
       scope.release();
     }
   }

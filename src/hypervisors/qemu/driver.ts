@@ -39,17 +39,24 @@ export class QemuDriver implements Driver {
 
   async start(options: CallOptions = {}): Promise<void> {
     const scope = callScope('start of QEMU', options);
+    const answered = new AbortController();
     try {
       await this.#vmm.launch(plan(this.#context, this.#binary), { signal: scope.signal });
-      const ended = this.#vmm.wait().then(async (exit) => {
+      const ended = this.#vmm.wait({ signal: answered.signal }).then(async (exit) => {
         throw startFailure(exit, (await this.lastWords()).log);
       });
-      await Promise.race([this.#control.ready({ signal: scope.signal }), ended]);
-      ended.catch(() => undefined);
+      const ready = this.#control.ready({ signal: scope.signal }).catch((error: unknown) => {
+        // A monitor that breaks off means that QEMU is ending: its exit says why.
+        if (VmError.from(error).code === 'VMM_GONE') return ended;
+        throw error;
+      });
+      await Promise.race([ready, ended]);
     } catch (error) {
       await this.#vmm.kill();
       throw error;
     } finally {
+      // A wait that goes on would keep the caller's process alive as long as the VM.
+      answered.abort();
       scope.release();
     }
   }

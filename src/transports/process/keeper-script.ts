@@ -10,23 +10,12 @@
  * (with ` by lease` or ` by end` when the keeper did it), or `detached`.
  */
 const source = `
-# A signal may come between any two commands, so the traps do the work themselves: one that only took a note would be
-# forgotten by a wait that begins right after it. Before the child is known they do take a note.
-child= reader= by=
-finish() {
-  by=$1
-  [ -z "$child" ] || kill -KILL "$child" 2>/dev/null
-}
-let_go() {
-  [ -n "$child" ] && kill -0 "$child" 2>/dev/null || return 0
-  printf 'detached\\n' 2>/dev/null
-  [ -z "$reader" ] || wait "$reader" 2>/dev/null
-  exit 0
-}
+# The traps only note who ended the child: bash forgets a signal that comes just before a wait until that wait is over.
 # Caught, not ignored: the child gets every signal's default back. PIPE: the owner may be gone when we speak.
-trap 'finish end' HUP INT TERM
-trap 'finish lease' USR2
-trap let_go USR1
+child= by=
+trap 'by=end; [ -z "$child" ] || kill -KILL "$child"' HUP INT TERM
+trap by=lease USR1
+trap by=end USR2
 trap : PIPE
 
 exit_file=$1 prune_words=$2
@@ -34,17 +23,24 @@ shift 2
 
 ( shift "$prune_words" && exec "$@" ) </dev/null >&3 3>&- 4<&- &
 child=$!
-[ -z "$by" ] || finish "$by"
+[ -z "$by" ] || kill -KILL "$child"
 
-# The lease's reader holds nothing but the lease. End of file: no owner is left. It ends the child itself too, in case
-# the shell is not yet waiting; and only while the keeper is its parent, so that both pids are still theirs.
+# The lease's reader does what must be done at once, whatever the keeper is at. End of file: no owner is left. It acts
+# only while the keeper is its parent: the child is then not yet given up, and both pids are still theirs.
 (
+  trap '' PIPE
+  order=lease
   while read -r word <&4; do
-    [ "$word" != detach ] || { kill -USR1 $$; exit; }
+    case $word in detach | end) order=$word; break ;; esac
   done
   read -r pid name state parent rest </proc/self/stat
-  [ "$parent" != $$ ] || { kill -USR2 $$; kill -KILL "$child"; }
-) >/dev/null 2>&1 3>&- &
+  [ "$parent" = $$ ] || exit
+  case $order in
+    lease) kill -USR1 $$; kill -KILL "$child" ;;
+    end) kill -USR2 $$; kill -KILL "$child" ;;
+    detach) printf 'detached\n'; kill -KILL $$ ;;
+  esac
+) 2>/dev/null 3>&- &
 reader=$!
 exec 3>&- 4<&-
 
@@ -63,7 +59,12 @@ while [ "$status" -gt 128 ] && kill -0 "$child" 2>/dev/null; do
 done
 wait "$child" 2>/dev/null
 again=$?
-[ "$again" -eq 127 ] || status=$again
+# -1: bash lost it, since one of our signals and the end that it announced came together (seen in 5.2).
+case $again in
+  127) ;;
+  -*) status=137 ;;
+  *) status=$again ;;
+esac
 child=
 
 if [ "$status" -gt 128 ]; then ended="signal $((status - 128))"; else ended="code $status"; fi
@@ -71,7 +72,8 @@ ended=$ended\${by:+ by $by}
 umask 077
 { printf '%s\\n' "$ended" >"$exit_file.new" && mv -f -- "$exit_file.new" "$exit_file"; } 2>/dev/null
 printf 'exit %s\\n' "$ended" 2>/dev/null
-kill -TERM "$reader" 2>/dev/null
+# KILL: a reader that was only just forked still catches what its parent catches, and would lose a TERM.
+kill -KILL "$reader" 2>/dev/null
 wait "$reader" 2>/dev/null
 
 # Only the first words, the prune command, stay: they are moved to the end, and what is then in front is dropped.

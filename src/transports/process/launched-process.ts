@@ -92,7 +92,7 @@ export class LaunchedProcess {
     }
   }
 
-  /** Sends a signal to the program. False when it has ended. */
+  /** Sends a signal to the program. False when it has ended. Within the first milliseconds of a launch only SIGKILL is sure to arrive. */
   kill(signal: NodeJS.Signals = 'SIGKILL'): boolean {
     return this.#exit === undefined && signalProcess(this.identity, signal);
   }
@@ -104,9 +104,9 @@ export class LaunchedProcess {
    */
   async detach(): Promise<void> {
     if (this.#detached) return;
-    if (this.#exit === undefined) await this.#lease.sayDetach();
+    if (this.#exit === undefined) await this.#lease.order('detach');
     await this.#busy(() => this.#gone);
-    if (!this.#detached) throw new VmError('VMM_GONE', 'the process ended before it was detached', facts(this.#exit));
+    if (!this.#detached || this.#exit !== undefined) throw new VmError('VMM_GONE', 'the process ended before it was detached', facts(this.#exit));
     await this.#lease.release();
   }
 
@@ -121,7 +121,7 @@ export class LaunchedProcess {
   /** Ends the program at once, and the keeper with it; the prune command is not run. Resolves when both are gone. */
   async end(): Promise<void> {
     // The keeper does it, since it may not have told yet which process it is.
-    if (this.#keeperIdentity !== undefined) signalProcess(this.#keeperIdentity, 'SIGTERM');
+    if (this.#exit === undefined && !this.#detached) await this.#lease.order('end').catch(() => undefined);
     await this.#busy(() => this.#gone);
     await this.#lease.release();
   }
@@ -152,7 +152,7 @@ export class LaunchedProcess {
   }
 
   async #keeperGone(): Promise<void> {
-    if (this.#detached) return;
+    if (this.#detached && this.#exit === undefined) return;
     if (this.#exit === undefined && this.#identity !== undefined) {
       // Someone killed the keeper: a program that nobody guards must not outlive its owner.
       signalProcess(this.#identity, 'SIGKILL');

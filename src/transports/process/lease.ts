@@ -22,11 +22,15 @@ export class Lease {
     this.#fd = fd;
   }
 
-  /** Tells the keeper to end and to let the child live on without an owner. @throws {VmError} NOT_RUNNING */
-  async sayDetach(): Promise<void> {
+  /**
+   * Gives the keeper its last order: `detach`, to end and let the child live on without an owner; `end`, to end it at
+   * once and not to prune.
+   * @throws {VmError} NOT_RUNNING
+   */
+  async order(word: 'detach' | 'end'): Promise<void> {
     if (this.#fd === undefined) throw new VmError('NOT_RUNNING', 'the lease was let go already');
     try {
-      await writeFile(this.#fd, 'detach\n');
+      await writeFile(this.#fd, `${word}\n`);
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       throw new VmError('NOT_RUNNING', `no keeper listens: ${message}`, { errno: code, cause: error });

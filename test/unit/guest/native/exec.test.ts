@@ -172,7 +172,7 @@ describe('output that nobody takes', () => {
     const exec = agent.exec(['x']);
     await fake.next(T.spawn);
     fake.started(1);
-    for (let i = 0; i < 4; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 4, 0x30 + i));
+    for (let i = 0; i < 8; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 8, 0x30 + i));
     await settled();
     expect(fake.unread).toHaveLength(0);
     const result = exec.then((it) => it.stdout.length);
@@ -186,10 +186,10 @@ describe('output that nobody takes', () => {
     const exec = agent.exec(['x']);
     await fake.next(T.spawn);
     fake.started(1);
-    for (let i = 0; i < 4; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 4));
+    for (let i = 0; i < 8; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 8));
     fake.data(1, 2, 'fine');
     fake.data(1, 1, 'x');
-    await expect(exec).rejects.toMatchObject({ code: 'AGENT_PROTOCOL', message: expect.stringContaining('credit') });
+    await expect(exec.exited).rejects.toMatchObject({ code: 'AGENT_PROTOCOL', message: expect.stringContaining('credit') });
     expect(await agent.closed).toMatchObject({ code: 'AGENT_PROTOCOL' });
   });
 
@@ -277,7 +277,7 @@ describe('the streams of a command', () => {
     const result = exec.then((it) => it);
     await fake.next(T.spawn);
     fake.started(1);
-    for (let i = 0; i < 4; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 4));
+    for (let i = 0; i < 8; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 8));
     fake.data(1, 2, 'err');
     await settled();
     expect(fake.unread).toHaveLength(0);
@@ -300,7 +300,8 @@ describe('the streams of a command', () => {
     await fake.next(T.spawn);
     fake.started(1);
     for (let i = 0; i < 8; i += 1) {
-      fake.data(1, 1, Buffer.alloc(WINDOW / 4));
+      fake.data(1, 1, Buffer.alloc(WINDOW / 8));
+      fake.data(1, 1, Buffer.alloc(WINDOW / 8));
       expect((await fake.next(T.credit)).payload[0]).toBe(1);
     }
     fake.exit(1);
@@ -462,12 +463,12 @@ describe('ending a command', () => {
     const exec = agent.exec(['x']);
     await fake.next(T.spawn);
     fake.started(1);
-    for (let i = 0; i < 4; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 4));
+    for (let i = 0; i < 8; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 8));
     await settled();
     const cancelled = exec.cancel();
     await fake.next(T.cancel);
     expect((await fake.next(T.credit)).payload.readUInt32LE(1)).toBe(WINDOW);
-    for (let i = 0; i < 4; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 4));
+    for (let i = 0; i < 8; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 8));
     for (let i = 0; i < 4; i += 1) await fake.next(T.credit);
     fake.exit(1, [[33, 9]]);
     await cancelled;

@@ -22,6 +22,7 @@ describe.each(Object.entries(shells))('under %s', (_, shell) => {
   test('a signal is told, and written down', async () => {
     const launched = await launch(at.options(['sleep', '100'], { shell }));
     expect(isAlive(launched.identity)).toBe(true);
+    await until('sh is over', () => readFileSync(`/proc/${launched.pid}/comm`, 'utf8') === 'sleep\n');
     expect(launched.kill('SIGTERM')).toBe(true);
     expect(await launched.exited).toEqual({ signal: 'SIGTERM' });
     expect(at.read('exit')).toBe('signal 15\n');
@@ -92,11 +93,11 @@ test('the program gets its words, environment and folder exactly', async () => {
 test('the program gets no descriptor but its three, and default signals but for two', async () => {
   const other = openSync('/etc/passwd', 'r');
   const launched = await launch(at.options(['sleep', '100'], { stderr: at.file('errors') }));
+  await until('env and sh are over', () => readFileSync(`/proc/${launched.pid}/comm`, 'utf8') === 'sleep\n');
   const [stdin, stdout, stderr] = [0, 1, 2].map((fd) => statSync(`/proc/${launched.pid}/fd/${fd}`).ino);
   expect(stdin).toBe(statSync('/dev/null').ino);
   expect(stdout).toBe(statSync(at.file('log')).ino);
   expect(stderr).toBe(statSync(at.file('errors')).ino);
-  await until('env and sh are over', () => readFileSync(`/proc/${launched.pid}/comm`, 'utf8') === 'sleep\n');
   const inherited = inheritable();
   expect(readdirSync(`/proc/${launched.pid}/fd`).filter((fd) => !inherited.has(fd))).toEqual(['0', '1', '2']);
   const status = readFileSync(`/proc/${launched.pid}/status`, 'utf8');

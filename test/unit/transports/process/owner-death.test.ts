@@ -33,7 +33,7 @@ test('an owner killed at any moment of a launch leaves no process', async () => 
     const argv = ['/bin/sh', '-c', 'sleep 100; :', at.folder];
     const owner = startOwner(at.options(argv, { prune: ['touch', at.file('pruned')] }));
     await owner.next();
-    await delay(round * 2);
+    await delay(round * 5);
     owner.process.kill('SIGKILL');
     await once(owner.process, 'close');
     await until('no process is left', () => pidsNaming(at.folder).length === 0);
@@ -54,7 +54,7 @@ test('a process that joins the lease keeps the program alive after its owner die
   await waitGone(child, { timeoutMs: 5000 });
   await waitGone(keeper, { timeoutMs: 5000 });
   expect(readdirSync(at.folder)).toContain('pruned');
-  await expect(lease.sayDetach()).rejects.toMatchObject({ code: 'NOT_RUNNING' });
+  await expect(lease.order('detach')).rejects.toMatchObject({ code: 'NOT_RUNNING' });
 });
 
 test('a process that joins the lease can detach the program', async () => {
@@ -62,7 +62,7 @@ test('a process that joins the lease can detach the program', async () => {
   await owner.next();
   const { child, keeper } = JSON.parse(await owner.next()) as Started;
   const lease = await joinLease(at.file('lease'));
-  await lease.sayDetach();
+  await lease.order('detach');
   await waitGone(keeper, { timeoutMs: 5000 });
   await lease.release();
   owner.process.kill('SIGKILL');
