@@ -29,7 +29,7 @@ const otherModules = [
 ];
 
 /** Kernel parameters of the default guest. */
-const commandLine = ['quiet', 'panic=-1', 'cryptomgr.notests', 'no_timer_check', 'random.trust_cpu=on'];
+const commandLine = ['quiet', 'panic=-1', 'cryptomgr.notests', 'no_timer_check', 'noreplace-smp', 'random.trust_cpu=on'];
 
 const folders: readonly (readonly [path: string, mode: number])[] = [
   ['bin', 0o755],

@@ -46,7 +46,7 @@ export function splitOptions(options: VmOptions): SplitOptions {
   if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function') throw wrong('signal', 'an AbortSignal', signal);
   if (onEvent !== undefined && typeof onEvent !== 'function') throw wrong('onEvent', 'a function', onEvent);
   return {
-    hypervisor: parseHypervisorType(hypervisor ?? 'qemu'),
+    hypervisor: parseHypervisorType(hypervisor === undefined ? 'qemu' : hypervisor),
     name: name === undefined ? undefined : validateName(name),
     detached: detached ?? false,
     networkNamespace,

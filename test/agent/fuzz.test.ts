@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { buildSanitized, sanitizerEnvironment } from './sanitized-build.ts';
 
-it('the parsers stand whatever comes', { timeout: 60_000 }, async () => {
+it('the parsers stand whatever comes', { timeout: 120_000 }, async () => {
   const program = await buildSanitized(path.join(import.meta.dirname, 'fuzz.c'));
   // Another seed each time, named in the output of a failure: `fuzz SEED MILLISECONDS` repeats it.
   const seed = String(Math.floor(Math.random() * 2 ** 32));

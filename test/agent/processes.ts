@@ -23,7 +23,13 @@ function living(): LivingProcess[] {
     const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'));
     const [state, parent, group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (state === 'Z' || state === 'X') continue;
-    found.push({ pid: Number(entry), parent: Number(parent), group: Number(group), foreground: Number(foreground), name });
+    found.push({
+      pid: Number(entry),
+      parent: Number(parent),
+      group: Number(group),
+      foreground: Number(foreground),
+      name,
+    });
   }
   return found;
 }
@@ -32,7 +38,7 @@ function living(): LivingProcess[] {
 export function descendants(pid: number): LivingProcess[] {
   const all = living();
   const inside = new Set([pid]);
-  for (let before = 0; before !== inside.size; ) {
+  for (let before = 0; before !== inside.size;) {
     before = inside.size;
     for (const it of all) if (inside.has(it.parent)) inside.add(it.pid);
   }

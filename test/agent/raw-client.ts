@@ -59,7 +59,9 @@ export class RawClient {
   }
 
   async next(): Promise<Frame> {
-    await this.#until(() => this.#received.length >= 12 && this.#received.length >= 12 + this.#received.readUInt32LE(8));
+    await this.#until(
+      () => this.#received.length >= 12 && this.#received.length >= 12 + this.#received.readUInt32LE(8),
+    );
     const frame = this.#received;
     const length = 12 + frame.readUInt32LE(8);
     this.#received = frame.subarray(length);

@@ -1,9 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { AgentUnderTest } from './agent-under-test.ts';
 import type { RawClient } from './raw-client.ts';
+import { buildSanitized } from './sanitized-build.ts';
 import { bytes, encodeFrame, Fields, integer, tags, text, types } from './wire.ts';
+
+// The first file to come here compiles.
+beforeAll(() => buildSanitized(), 120_000);
 
 let agent: AgentUnderTest;
 let client: RawClient;
@@ -131,7 +135,7 @@ it('answers requests it lacks with ENOSYS', async () => {
 it('has at most 256 streams open, and tells the one too many', async () => {
   await client.open();
   const streams = Array.from({ length: 257 }, () => client.spawn(['sleep', '60']));
-  for (let started = 0, refused = 0; started + refused < 257; ) {
+  for (let started = 0, refused = 0; started + refused < 257;) {
     const { type, stream, payload } = await client.next();
     if (type === types.started) started++;
     if (type !== types.error) continue;

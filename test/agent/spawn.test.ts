@@ -1,13 +1,17 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { AgentUnderTest } from './agent-under-test.ts';
 import { descendants } from './processes.ts';
 import type { RawClient } from './raw-client.ts';
+import { buildSanitized } from './sanitized-build.ts';
 import { encodeFrame, Fields, integer, tags, text, types } from './wire.ts';
 
 const errno = { EPERM: 1, ENOENT: 2, EACCES: 13, ENOTDIR: 20, EINVAL: 22, EOPNOTSUPP: 95 };
 const root = process.getuid?.() === 0;
+
+// The first file to come here compiles.
+beforeAll(() => buildSanitized(), 120_000);
 
 let agent: AgentUnderTest;
 let client: RawClient;
@@ -19,13 +23,29 @@ afterEach(() => agent.stop());
 
 describe('a program', () => {
   it('runs with its arguments and tells its output apart', async () => {
-    const { started, fields, stdout, stderr } = await client.run(['sh', '-c', 'echo "$1"; echo b >&2; exit 7', '-', 'a c']);
+    const { started, fields, stdout, stderr } = await client.run([
+      'sh',
+      '-c',
+      'echo "$1"; echo b >&2; exit 7',
+      '-',
+      'a c',
+    ]);
     expect(started).toBe(true);
-    expect([fields.number(tags.code), fields.number(tags.signal), stdout, stderr]).toEqual([7, undefined, 'a c\n', 'b\n']);
+    expect([fields.number(tags.code), fields.number(tags.signal), stdout, stderr]).toEqual([
+      7,
+      undefined,
+      'a c\n',
+      'b\n',
+    ]);
   });
 
   it('gets the defaults, and what the host says instead', async () => {
-    const { stdout } = await client.run(['env'], text(tags.env, 'A=1'), text(tags.env, 'USER=me'), text(tags.env, 'A=2'));
+    const { stdout } = await client.run(
+      ['env'],
+      text(tags.env, 'A=1'),
+      text(tags.env, 'USER=me'),
+      text(tags.env, 'A=2'),
+    );
     const lines = stdout.trim().split('\n');
     expect(lines.toSorted()).toEqual([
       'A=2',
@@ -60,7 +80,13 @@ describe('what can not be started', () => {
     ['no such path', ['/no/such'], [], errno.ENOENT, /^\/no\/such: /],
     ['a file that is no program', ['/etc/passwd'], [], errno.EACCES, /^\/etc\/passwd: Permission denied/],
     ['no such folder', ['true'], [text(tags.cwd, '/no/such')], errno.ENOENT, /working folder \/no\/such/],
-    ['a folder that is a file', ['true'], [text(tags.cwd, '/etc/passwd')], errno.ENOTDIR, /working folder \/etc\/passwd/],
+    [
+      'a folder that is a file',
+      ['true'],
+      [text(tags.cwd, '/etc/passwd')],
+      errno.ENOTDIR,
+      /working folder \/etc\/passwd/,
+    ],
     ['an unknown user', ['true'], [text(tags.user, 'nobody-here')], errno.EINVAL, /nobody-here/],
     ['an unknown group', ['true'], [text(tags.user, '0:nobody-here')], errno.EINVAL, /nobody-here/],
     ['no program at all', [], [], errno.EINVAL, /no program/],
@@ -115,7 +141,7 @@ describe('stdin', () => {
     let credit = 65_536;
     let sent = 0;
     let stdout = '';
-    for (let over = false; !over; ) {
+    for (let over = false; !over;) {
       const amount = Math.min(credit, total - sent, 65_535);
       if (amount > 0) {
         client.data(stream, Buffer.alloc(amount, 'x'));

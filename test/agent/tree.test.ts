@@ -1,11 +1,15 @@
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { AgentUnderTest } from './agent-under-test.ts';
 import { descendants, isLiving } from './processes.ts';
 import type { RawClient } from './raw-client.ts';
+import { buildSanitized } from './sanitized-build.ts';
 import { encodeFrame, Fields, integer, tags, types } from './wire.ts';
 
 /** Starts a sleeper that has left its parent, its session and its process group. */
 const fugitive = `(setsid sh -c '(setsid sleep 60 &) ; exec sleep 60' >/dev/null 2>&1 &)`;
+
+// The first file to come here compiles.
+beforeAll(() => buildSanitized(), 120_000);
 
 let agent: AgentUnderTest;
 let client: RawClient;

@@ -93,7 +93,7 @@ export class Fields {
   readonly #found = new Map<number, Buffer>();
 
   constructor(payload: Buffer) {
-    for (let at = 0; at < payload.length; ) {
+    for (let at = 0; at < payload.length;) {
       const end = at + 8 + payload.readUInt32LE(at + 4);
       if (end > payload.length) throw new Error('a field of the agent is cut short');
       this.#found.set(payload.readUInt16LE(at), payload.subarray(at + 8, end));

@@ -1,5 +1,5 @@
-import type { Command } from 'commander';
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
+import { VmError } from '../../errors.ts';
 import { forEachName, newCommand } from '../command.ts';
 import { timeMs } from '../option-values.ts';
 
@@ -15,11 +15,15 @@ export function stop(): Command {
     .action(async (names: string[], { time, force }: { time?: number; force?: boolean }) => {
       const { Vm } = await import('../../sandbox/vm.ts');
       await forEachName(names, async (name) => {
-        const vm = await Vm.connect(name);
+        const vm = await Vm.connect(name).catch((error: unknown) => {
+          // As with docker: what has ended already is as it was wanted.
+          if (error instanceof VmError && error.code === 'NOT_RUNNING') return undefined;
+          throw error;
+        });
         try {
-          await vm.stop({ graceMs: time, force });
+          await vm?.stop({ graceMs: time, force });
         } finally {
-          await vm.close();
+          await vm?.close();
         }
       });
     });

@@ -38,6 +38,8 @@ export class LaunchedProcess {
     this.#gone = new Promise<void>((resolve) => {
       // `close` comes after the pipe's last word, and also after a failed start.
       keeper.once('close', () => resolve());
+      // The lease's reader holds the pipe too: should the keeper have been killed, the reader ends with the lease.
+      keeper.once('exit', () => void this.#lease.release());
       keeper.once('error', (error) => {
         this.#failure = error;
         this.#onStarted?.();
@@ -92,7 +94,7 @@ export class LaunchedProcess {
     }
   }
 
-  /** Sends a signal to the program. False when it has ended. Within the first milliseconds of a launch only SIGKILL is sure to arrive. */
+  /** Sends a signal to the program; false when it has ended. In a launch's first milliseconds only SIGKILL is sure to arrive. */
   kill(signal: NodeJS.Signals = 'SIGKILL'): boolean {
     return this.#exit === undefined && signalProcess(this.identity, signal);
   }

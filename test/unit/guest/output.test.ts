@@ -18,20 +18,23 @@ function feed(output: Output, sizes: readonly number[], sent: Buffer[]): void {
 describe('an output', () => {
   test('gives out just what came in, and never stops its agent for good', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.array(fc.integer({ min: 1, max: 700 })), fc.nat(10)), { maxLength: 20 }), (rounds) => {
-        let granted = 0;
-        const output = new Output(WINDOW, { last: 0 }, (bytes) => (granted += bytes));
-        const sent: Buffer[] = [];
-        const got: Buffer[] = [];
-        for (const [sizes, takes] of rounds) {
-          feed(output, sizes, sent);
-          for (let i = 0; i < takes; i += 1) got.push(output.take() ?? Buffer.alloc(0));
-        }
-        for (let data = output.take(); data !== undefined; data = output.take()) got.push(data);
-        expect(Buffer.concat(got).equals(Buffer.concat(sent))).toBe(true);
-        expect(output.room).toBeGreaterThan((WINDOW * 3) / 4 - 1);
-        expect(granted).toBeLessThanOrEqual(Buffer.concat(sent).length);
-      }),
+      fc.property(
+        fc.array(fc.tuple(fc.array(fc.integer({ min: 1, max: 700 })), fc.nat(10)), { maxLength: 20 }),
+        (rounds) => {
+          let granted = 0;
+          const output = new Output(WINDOW, { last: 0 }, (bytes) => (granted += bytes));
+          const sent: Buffer[] = [];
+          const got: Buffer[] = [];
+          for (const [sizes, takes] of rounds) {
+            feed(output, sizes, sent);
+            for (let i = 0; i < takes; i += 1) got.push(output.take() ?? Buffer.alloc(0));
+          }
+          for (let data = output.take(); data !== undefined; data = output.take()) got.push(data);
+          expect(Buffer.concat(got).equals(Buffer.concat(sent))).toBe(true);
+          expect(output.room).toBeGreaterThan((WINDOW * 3) / 4 - 1);
+          expect(granted).toBeLessThanOrEqual(Buffer.concat(sent).length);
+        },
+      ),
     );
   });
 

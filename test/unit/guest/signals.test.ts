@@ -3,7 +3,8 @@ import { expect, test } from 'vitest';
 import { signalName, signalNumber } from '../../../src/guest/signals.ts';
 
 test('numbers are those of Linux', () => {
-  for (const [name, number] of Object.entries(constants.signals)) expect([name, signalNumber(name)]).toEqual([name, number]);
+  for (const [name, number] of Object.entries(constants.signals))
+    expect([name, signalNumber(name)]).toEqual([name, number]);
 });
 
 test('names and numbers lead to each other', () => {
@@ -12,6 +13,9 @@ test('names and numbers lead to each other', () => {
   expect(signalNumber(64)).toBe(64);
 });
 
-test.each(['KILL', 'SIG', '', 'sigkill', 'SIGtoString', 'toString', 0, 65, 1.5, Number.NaN])('%j is no signal', (signal) => {
-  expect(() => signalNumber(signal)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
-});
+test.each(['KILL', 'SIG', '', 'sigkill', 'SIGtoString', 'toString', 0, 65, 1.5, Number.NaN])(
+  '%j is no signal',
+  (signal) => {
+    expect(() => signalNumber(signal)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  },
+);

@@ -26,7 +26,13 @@ describe('a session is opened', () => {
   test('after dropping what a former client left, however it is cut', async () => {
     for (const size of [1, 7, 23, 24, 1000]) {
       const fake = new FakeAgent((preface) => {
-        const bytes = Buffer.concat([Buffer.from('PVAGENT1 stale'), frameBytes(T.pong, 9), preface.subarray(0, 23), preface, hello]);
+        const bytes = Buffer.concat([
+          Buffer.from('PVAGENT1 stale'),
+          frameBytes(T.pong, 9),
+          preface.subarray(0, 23),
+          preface,
+          hello,
+        ]);
         for (let at = 0; at < bytes.length; at += size) fake.raw(bytes.subarray(at, at + size));
         return Buffer.alloc(0);
       });
@@ -60,12 +66,42 @@ describe('a session is not opened', () => {
 
   test('when the HELLO is of another version, or is not as specified', async () => {
     const variants: (readonly [number, string | number])[][] = [
-      [[1, 2], [2, 'spawn'], [3, 'x'], [4, 'x']],
-      [[1, 1], [3, 'x'], [4, 'x']],
-      [[1, 1], [2, 'a'.repeat(4000)], [3, 'x'], [4, 'x']],
-      [[1, 1], [2, 'spawn\u001b[2J'], [3, 'x'], [4, 'x']],
-      [[1, 1], [1, 1], [2, 'spawn'], [3, 'x'], [4, 'x']],
-      [[1, 1], [2, 'spawn'], [3, 'x\0y'], [4, 'x']],
+      [
+        [1, 2],
+        [2, 'spawn'],
+        [3, 'x'],
+        [4, 'x'],
+      ],
+      [
+        [1, 1],
+        [3, 'x'],
+        [4, 'x'],
+      ],
+      [
+        [1, 1],
+        [2, 'a'.repeat(4000)],
+        [3, 'x'],
+        [4, 'x'],
+      ],
+      [
+        [1, 1],
+        [2, 'spawn\u001b[2J'],
+        [3, 'x'],
+        [4, 'x'],
+      ],
+      [
+        [1, 1],
+        [1, 1],
+        [2, 'spawn'],
+        [3, 'x'],
+        [4, 'x'],
+      ],
+      [
+        [1, 1],
+        [2, 'spawn'],
+        [3, 'x\0y'],
+        [4, 'x'],
+      ],
     ];
     for (const list of variants) {
       await refused((preface) => Buffer.concat([preface, frameBytes(T.hello, 0, fieldBytes(list))]), 'AGENT_PROTOCOL');
@@ -73,7 +109,14 @@ describe('a session is not opened', () => {
   });
 
   test('when the agent answers with ERROR', async () => {
-    const error = frameBytes(T.error, 0, fieldBytes([[5, 93], [6, 'this agent speaks\u001b[31m version 3']]));
+    const error = frameBytes(
+      T.error,
+      0,
+      fieldBytes([
+        [5, 93],
+        [6, 'this agent speaks\u001b[31m version 3'],
+      ]),
+    );
     const fake = new FakeAgent((preface) => Buffer.concat([preface, error]));
     await expect(connectAgent(fake.host, { showsHangup: true })).rejects.toMatchObject({
       code: 'AGENT_FAILED',
@@ -83,7 +126,9 @@ describe('a session is not opened', () => {
 
   test('when the guest says nothing in time', async () => {
     const fake = new FakeAgent(() => Buffer.alloc(0));
-    await expect(connectAgent(fake.host, { showsHangup: true, timeoutMs: 20 })).rejects.toMatchObject({ code: 'TIMEOUT' });
+    await expect(connectAgent(fake.host, { showsHangup: true, timeoutMs: 20 })).rejects.toMatchObject({
+      code: 'TIMEOUT',
+    });
     expect(fake.host.destroyed).toBe(true);
   });
 
@@ -96,7 +141,9 @@ describe('a session is not opened', () => {
     await expect(connecting).rejects.toMatchObject({ code: 'ABORTED', cause: { message: 'enough' } });
     expect(fake.host.destroyed).toBe(true);
     const late = new FakeAgent();
-    await expect(connectAgent(late.host, { showsHangup: true, signal: controller.signal })).rejects.toMatchObject({ code: 'ABORTED' });
+    await expect(connectAgent(late.host, { showsHangup: true, signal: controller.signal })).rejects.toMatchObject({
+      code: 'ABORTED',
+    });
     expect(late.host.destroyed).toBe(true);
   });
 
@@ -114,7 +161,9 @@ describe('a session is not opened', () => {
 
   test('with a time that is none', async () => {
     const fake = new FakeAgent();
-    await expect(connectAgent(fake.host, { showsHangup: true, timeoutMs: 0 })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(connectAgent(fake.host, { showsHangup: true, timeoutMs: 0 })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
     expect(fake.host.destroyed).toBe(true);
   });
 });

@@ -37,7 +37,15 @@ describe('SPAWN', () => {
     expect(textFields(payload, 18)).toEqual(['/src']);
     expect(textFields(payload, 19)).toEqual(['build:staff']);
     expect([20, 21, 22, 23, 24, 25, 26, 27, 28].map((tag) => intField(payload, tag))).toEqual([
-      1, 50, 132, 1, undefined, 9000, 64, 128 * 1024 * 1024, WINDOW,
+      1,
+      50,
+      132,
+      1,
+      undefined,
+      9000,
+      64,
+      128 * 1024 * 1024,
+      WINDOW,
     ]);
     fake.started(1);
     fake.exit(1);
@@ -91,7 +99,10 @@ describe('an awaited command', () => {
     await fake.next(T.spawn);
     fake.started(1);
     fake.data(1, 1, Buffer.from([0xff, 0]));
-    fake.exit(1, [[33, 9], [37, 1]]);
+    fake.exit(1, [
+      [33, 9],
+      [37, 1],
+    ]);
     const result = await exec;
     expect(result).toMatchObject({ exitCode: 137, signal: 'SIGKILL', oomKilled: true, stdout: '' });
     expect(result.stdoutBytes).toEqual(Buffer.from([0xff, 0]));
@@ -103,15 +114,24 @@ describe('an awaited command', () => {
     fake.started(1);
     fake.data(1, 2, 'no rule\u001b[31m to make\nstop.\n');
     fake.exit(1, [[35, 2]]);
-    const error = await exec.then(() => undefined, (reason: unknown) => reason as ExecError);
-    expect(error).toMatchObject({ code: 'NONZERO_EXIT', facts: { exitCode: 2, path: 'make', log: 'no rule [31m to make\nstop.' } });
+    const error = await exec.then(
+      () => undefined,
+      (reason: unknown) => reason as ExecError,
+    );
+    expect(error).toMatchObject({
+      code: 'NONZERO_EXIT',
+      facts: { exitCode: 2, path: 'make', log: 'no rule [31m to make\nstop.' },
+    });
     expect(error?.result.exitCode).toBe(2);
     expect((await exec.exited).exitCode).toBe(2);
   });
 
   test('that writes more than maxOutputBytes is ended with OUTPUT_LIMIT', async () => {
     const exec = agent.exec(['yes'], { maxOutputBytes: 10 });
-    const outcome = expect(exec).rejects.toMatchObject({ code: 'OUTPUT_LIMIT', result: { stdout: '0123456789', exitCode: 137 } });
+    const outcome = expect(exec).rejects.toMatchObject({
+      code: 'OUTPUT_LIMIT',
+      result: { stdout: '0123456789', exitCode: 137 },
+    });
     await fake.next(T.spawn);
     fake.started(1);
     fake.data(1, 1, '01234567');
@@ -124,7 +144,10 @@ describe('an awaited command', () => {
   });
 
   test('may write just maxOutputBytes, also when awaited after its end', async () => {
-    for (const [limit, code] of [[5, undefined], [4, 'OUTPUT_LIMIT']] as const) {
+    for (const [limit, code] of [
+      [5, undefined],
+      [4, 'OUTPUT_LIMIT'],
+    ] as const) {
       const exec = agent.exec(['x'], { maxOutputBytes: limit });
       const { stream } = await fake.next(T.spawn);
       fake.started(stream);
@@ -189,7 +212,10 @@ describe('output that nobody takes', () => {
     for (let i = 0; i < 8; i += 1) fake.data(1, 1, Buffer.alloc(WINDOW / 8));
     fake.data(1, 2, 'fine');
     fake.data(1, 1, 'x');
-    await expect(exec.exited).rejects.toMatchObject({ code: 'AGENT_PROTOCOL', message: expect.stringContaining('credit') });
+    await expect(exec.exited).rejects.toMatchObject({
+      code: 'AGENT_PROTOCOL',
+      message: expect.stringContaining('credit'),
+    });
     expect(await agent.closed).toMatchObject({ code: 'AGENT_PROTOCOL' });
   });
 
@@ -455,7 +481,10 @@ describe('ending a command', () => {
     const timed = agent.exec(['x'], { timeoutMs: 60_000 });
     await fake.next(T.spawn);
     fake.started(3);
-    fake.exit(3, [[33, 9], [36, 1]]);
+    fake.exit(3, [
+      [33, 9],
+      [36, 1],
+    ]);
     await expect(timed).rejects.toMatchObject({ code: 'TIMEOUT', result: { timedOut: true } });
   });
 
@@ -524,8 +553,14 @@ describe('a command that cannot be started', () => {
   test.each(errnos)('errno %i (%s) is %s', async (errno, message, code, name) => {
     const exec = agent.exec(['nope', 'secret-arg'], { env: { PASSWORD: 'hunter2' }, check: true });
     await fake.next(T.spawn);
-    fake.fields(T.error, 1, [[5, errno], [6, `${message}\u001b]0;title\u0007`]]);
-    const error = await exec.then(() => undefined, (reason: unknown) => reason as ExecError);
+    fake.fields(T.error, 1, [
+      [5, errno],
+      [6, `${message}\u001b]0;title\u0007`],
+    ]);
+    const error = await exec.then(
+      () => undefined,
+      (reason: unknown) => reason as ExecError,
+    );
     expect(error).toMatchObject({ code, facts: { errno: name, path: 'nope', operation: 'exec' } });
     expect(error?.message).toContain(message);
     // oxlint-disable-next-line no-control-regex
@@ -536,7 +571,10 @@ describe('a command that cannot be started', () => {
   });
 
   test('because the agent lacks what an option needs', async () => {
-    const poor = await connectFake({}, HELLO.map(([tag, value]) => [tag, tag === 2 ? 'spawn' : value] as const));
+    const poor = await connectFake(
+      {},
+      HELLO.map(([tag, value]) => [tag, tag === 2 ? 'spawn' : value] as const),
+    );
     for (const options of [{ pty: true }, { maxPids: 5 }, { maxMemoryMiB: 64 }]) {
       await expect(poor.agent.exec(['x'], options)).rejects.toMatchObject({ code: 'UNSUPPORTED' });
     }

@@ -64,7 +64,7 @@ export function frameBytes(type: number, stream: number, payload: Uint8Array = B
 /** Tag and value of each field: integers of 8 bytes stay bytes, as only the reader knows. */
 export function readFields(payload: Buffer): { tag: number; value: Buffer }[] {
   const list = [];
-  for (let at = 0; at < payload.length; ) {
+  for (let at = 0; at < payload.length;) {
     const length = payload.readUInt32LE(at + 4);
     list.push({ tag: payload.readUInt16LE(at), value: payload.subarray(at + 8, at + 8 + length) });
     at += 8 + length;
@@ -103,7 +103,10 @@ export class FakeAgent {
   readonly #waiting: ((frame: Received) => void)[] = [];
   readonly #answer: (preface: Buffer) => Buffer;
 
-  constructor(answer: (preface: Buffer) => Buffer = (preface) => Buffer.concat([preface, frameBytes(T.hello, 0, fieldBytes(HELLO))])) {
+  constructor(
+    answer: (preface: Buffer) => Buffer = (preface) =>
+      Buffer.concat([preface, frameBytes(T.hello, 0, fieldBytes(HELLO))]),
+  ) {
     [this.host, this.guest] = duplexPair();
     this.#answer = answer;
     this.guest.on('error', () => {});

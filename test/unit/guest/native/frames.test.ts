@@ -2,7 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { VmError } from '../../../../src/errors.ts';
 import { Fields, FieldWriter } from '../../../../src/guest/native/fields.ts';
-import { FrameDecoder, encodeCredit, encodeDataHeader, encodeFrame, type Frame } from '../../../../src/guest/native/frames.ts';
+import {
+  FrameDecoder,
+  encodeCredit,
+  encodeDataHeader,
+  encodeFrame,
+  type Frame,
+} from '../../../../src/guest/native/frames.ts';
 import { PrefaceFinder, newPreface } from '../../../../src/guest/native/preface.ts';
 import { FrameType, Tag } from '../../../../src/guest/native/wire.ts';
 import { fieldBytes, frameBytes } from './fake-agent.ts';
@@ -36,7 +42,9 @@ describe('frames', () => {
   test('are decoded alike however they are split, with padding between them', () => {
     fc.assert(
       fc.property(fc.array(frame, { maxLength: 12 }), fc.nat(20), cuts, (frames, zeros, sizes) => {
-        const bytes = Buffer.concat(frames.flatMap((it) => [Buffer.alloc(zeros), frameBytes(it.type, it.stream, it.payload)]));
+        const bytes = Buffer.concat(
+          frames.flatMap((it) => [Buffer.alloc(zeros), frameBytes(it.type, it.stream, it.payload)]),
+        );
         expect(decode(split(bytes, sizes))).toEqual(frames);
       }),
     );
@@ -48,7 +56,9 @@ describe('frames', () => {
         expect(encodeFrame(type, stream, payload)).toEqual(frameBytes(type, stream, payload));
       }),
     );
-    expect(Buffer.concat([encodeDataHeader(7, 1, 2), Buffer.from('hi')])).toEqual(frameBytes(0x12, 7, Buffer.from('\u0001hi')));
+    expect(Buffer.concat([encodeDataHeader(7, 1, 2), Buffer.from('hi')])).toEqual(
+      frameBytes(0x12, 7, Buffer.from('\u0001hi')),
+    );
     expect(encodeCredit(7, 2, 0x01020304)).toEqual(frameBytes(0x13, 7, Buffer.from([2, 4, 3, 2, 1])));
   });
 
@@ -92,7 +102,12 @@ describe('fields', () => {
       fc.property(fc.bigInt(0n, BigInt(Number.MAX_SAFE_INTEGER)), fc.string({ unit: 'grapheme' }), (number, string) => {
         fc.pre(!string.includes('\0'));
         const payload = new FieldWriter().int(Tag.PID, number).text(Tag.CWD, string).finish();
-        expect(payload).toEqual(fieldBytes([[32, number], [18, string]]));
+        expect(payload).toEqual(
+          fieldBytes([
+            [32, number],
+            [18, string],
+          ]),
+        );
         const fields = new Fields(payload);
         expect(fields.int(Tag.PID)).toBe(Number(number));
         expect(fields.text(Tag.CWD, 10_000)).toBe(string);
@@ -101,7 +116,15 @@ describe('fields', () => {
   });
 
   test('that are unknown are skipped', () => {
-    expect(new Fields(fieldBytes([[999, 'later'], [999, 'again'], [32, 5]])).int(Tag.PID)).toBe(5);
+    expect(
+      new Fields(
+        fieldBytes([
+          [999, 'later'],
+          [999, 'again'],
+          [32, 5],
+        ]),
+      ).int(Tag.PID),
+    ).toBe(5);
   });
 
   test('that are wrong are AGENT_PROTOCOL', () => {
@@ -110,7 +133,13 @@ describe('fields', () => {
     reserved[2] = 1;
     const long = Buffer.from(whole);
     long[4] = 9;
-    for (const payload of [whole.subarray(0, 7), whole.subarray(0, 15), reserved, long, Buffer.concat([whole, whole])]) {
+    for (const payload of [
+      whole.subarray(0, 7),
+      whole.subarray(0, 15),
+      reserved,
+      long,
+      Buffer.concat([whole, whole]),
+    ]) {
       expect(() => new Fields(payload)).toThrow(/AGENT_PROTOCOL/);
     }
     const read = (value: Uint8Array | string, act: (fields: Fields) => unknown): (() => unknown) => {
@@ -140,25 +169,31 @@ describe('fields', () => {
 describe('the echo of the preface', () => {
   test('is found wherever it is and however it is split', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 200 }), fc.uint8Array({ maxLength: 50 }), fc.nat(23), cuts, (before, after, part, sizes) => {
-        const preface = newPreface();
-        const stale = Buffer.concat([before, preface.subarray(0, part)]);
-        const finder = new PrefaceFinder(preface);
-        const rest: Buffer[] = [];
-        let found = false;
-        for (const piece of split(Buffer.concat([stale, preface, after]), sizes)) {
-          if (found) rest.push(piece);
-          else {
-            const more = finder.push(piece);
-            if (more !== undefined) {
-              found = true;
-              rest.push(more);
+      fc.property(
+        fc.uint8Array({ maxLength: 200 }),
+        fc.uint8Array({ maxLength: 50 }),
+        fc.nat(23),
+        cuts,
+        (before, after, part, sizes) => {
+          const preface = newPreface();
+          const stale = Buffer.concat([before, preface.subarray(0, part)]);
+          const finder = new PrefaceFinder(preface);
+          const rest: Buffer[] = [];
+          let found = false;
+          for (const piece of split(Buffer.concat([stale, preface, after]), sizes)) {
+            if (found) rest.push(piece);
+            else {
+              const more = finder.push(piece);
+              if (more !== undefined) {
+                found = true;
+                rest.push(more);
+              }
             }
           }
-        }
-        expect(found).toBe(true);
-        expect(Buffer.concat(rest)).toEqual(Buffer.from(after));
-      }),
+          expect(found).toBe(true);
+          expect(Buffer.concat(rest)).toEqual(Buffer.from(after));
+        },
+      ),
       { numRuns: 500 },
     );
   });

@@ -2,7 +2,17 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { GuestEvent } from '../../../../src/guest/agent.ts';
 import { VmError } from '../../../../src/errors.ts';
-import { HELLO, T, connectFake, fieldBytes, frameBytes, intField, readFields, settled, textFields } from './fake-agent.ts';
+import {
+  HELLO,
+  T,
+  connectFake,
+  fieldBytes,
+  frameBytes,
+  intField,
+  readFields,
+  settled,
+  textFields,
+} from './fake-agent.ts';
 
 describe('requests', () => {
   test('ping settles with its PONG, in order', async () => {
@@ -22,7 +32,15 @@ describe('requests', () => {
     const info = agent.info();
     const { stream, payload } = await fake.next(T.info);
     expect(payload).toHaveLength(0);
-    fake.fields(T.done, stream, [[64, 1], [65, 2n ** 40n], [66, 3], [67, 4], [68, 5], [69, 6], [700, 'later']]);
+    fake.fields(T.done, stream, [
+      [64, 1],
+      [65, 2n ** 40n],
+      [66, 3],
+      [67, 4],
+      [68, 5],
+      [69, 6],
+      [700, 'later'],
+    ]);
     expect(await info).toEqual({
       uptimeMs: 1,
       memoryTotalBytes: 2 ** 40,
@@ -43,11 +61,22 @@ describe('requests', () => {
     const sync = agent.sync({ entropy, clockNs: 1_800_000_000_000_000_001n, hostname: 'box' });
     const { stream, payload } = await fake.next(T.sync);
     expect(readFields(payload).find((it) => it.tag === 49)?.value).toEqual(entropy);
-    expect(readFields(payload).find((it) => it.tag === 50)?.value.readBigUInt64LE()).toBe(1_800_000_000_000_000_001n);
+    expect(
+      readFields(payload)
+        .find((it) => it.tag === 50)
+        ?.value.readBigUInt64LE(),
+    ).toBe(1_800_000_000_000_000_001n);
     expect(textFields(payload, 51)).toEqual(['box']);
     fake.send(T.done, stream);
     await sync;
-    for (const wrong of [{}, { entropy: Buffer.alloc(31) }, { clockNs: -1n }, { hostname: '' }, { hostname: 'x'.repeat(64) }, { hostname: 'a\0' }]) {
+    for (const wrong of [
+      {},
+      { entropy: Buffer.alloc(31) },
+      { clockNs: -1n },
+      { hostname: '' },
+      { hostname: 'x'.repeat(64) },
+      { hostname: 'a\0' },
+    ]) {
       await expect(agent.sync(wrong)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     }
     await agent.close();
@@ -56,16 +85,29 @@ describe('requests', () => {
   test('are refused with what the guest said, and the session goes on', async () => {
     const { fake, agent } = await connectFake();
     const sync = agent.sync({ hostname: 'box' });
-    fake.fields(T.error, (await fake.next(T.sync)).stream, [[5, 1], [6, 'not\u001ballowed']]);
-    await expect(sync).rejects.toMatchObject({ code: 'AGENT_FAILED', facts: { operation: 'sync', errno: 'EPERM' }, message: expect.stringContaining('not allowed') });
+    fake.fields(T.error, (await fake.next(T.sync)).stream, [
+      [5, 1],
+      [6, 'not\u001ballowed'],
+    ]);
+    await expect(sync).rejects.toMatchObject({
+      code: 'AGENT_FAILED',
+      facts: { operation: 'sync', errno: 'EPERM' },
+      message: expect.stringContaining('not allowed'),
+    });
     const info = agent.info();
-    fake.fields(T.error, (await fake.next(T.info)).stream, [[5, 38], [6, '']]);
+    fake.fields(T.error, (await fake.next(T.info)).stream, [
+      [5, 38],
+      [6, ''],
+    ]);
     await expect(info).rejects.toMatchObject({ code: 'UNSUPPORTED', message: expect.stringContaining('ENOSYS') });
     await agent.close();
   });
 
   test('that the agent does not name among its features are not sent', async () => {
-    const { fake, agent } = await connectFake({}, HELLO.map(([tag, value]) => [tag, tag === 2 ? 'spawn' : value] as const));
+    const { fake, agent } = await connectFake(
+      {},
+      HELLO.map(([tag, value]) => [tag, tag === 2 ? 'spawn' : value] as const),
+    );
     await expect(agent.info()).rejects.toMatchObject({ code: 'UNSUPPORTED', facts: { operation: 'info' } });
     await expect(agent.sync({ hostname: 'x' })).rejects.toMatchObject({ code: 'UNSUPPORTED' });
     await expect(agent.powerOff()).rejects.toMatchObject({ code: 'UNSUPPORTED' });
@@ -112,11 +154,17 @@ describe('events', () => {
   test('are told, stripped; unknown ones are not', async () => {
     const events: GuestEvent[] = [];
     const { fake, agent } = await connectFake({ onEvent: (event) => events.push(event) });
-    fake.fields(T.event, 0, [[7, 'log'], [6, 'a\u001b[2Jb']]);
+    fake.fields(T.event, 0, [
+      [7, 'log'],
+      [6, 'a\u001b[2Jb'],
+    ]);
     fake.fields(T.event, 0, [[7, 'later']]);
     fake.fields(T.event, 0, [[7, 'oom']]);
     await settled();
-    expect(events).toEqual([{ event: 'log', message: 'a [2Jb' }, { event: 'oom', message: '' }]);
+    expect(events).toEqual([
+      { event: 'log', message: 'a [2Jb' },
+      { event: 'oom', message: '' },
+    ]);
     await agent.close();
   });
 });
@@ -164,8 +212,14 @@ describe('a session ends', () => {
   test('by the agent’s ERROR', async () => {
     const { fake, agent } = await connectFake();
     const exec = agent.exec(['x']);
-    fake.fields(T.error, 0, [[5, 71], [6, 'wrong sync byte']]);
-    await expect(exec).rejects.toMatchObject({ code: 'AGENT_FAILED', message: expect.stringContaining('wrong sync byte') });
+    fake.fields(T.error, 0, [
+      [5, 71],
+      [6, 'wrong sync byte'],
+    ]);
+    await expect(exec).rejects.toMatchObject({
+      code: 'AGENT_FAILED',
+      message: expect.stringContaining('wrong sync byte'),
+    });
     expect(await agent.closed).toMatchObject({ code: 'AGENT_FAILED', facts: { errno: 'EPROTO' } });
   });
 
@@ -187,7 +241,20 @@ describe('a session ends', () => {
     ['DATA without a channel', [started, frameBytes(T.data, 1)]],
     ['DATA after the end of file', [started, data(1, ''), data(1, 'x')]],
     ['CREDIT for input that was not asked', [started, frameBytes(T.credit, 1, Buffer.from([0, 1, 0, 0, 0]))]],
-    ['EXIT with code and signal', [started, frameBytes(T.exit, 1, fieldBytes([[35, 0], [33, 9]]))]],
+    [
+      'EXIT with code and signal',
+      [
+        started,
+        frameBytes(
+          T.exit,
+          1,
+          fieldBytes([
+            [35, 0],
+            [33, 9],
+          ]),
+        ),
+      ],
+    ],
     ['EXIT with neither', [started, frameBytes(T.exit, 1)]],
     ['an exit code of 256', [started, frameBytes(T.exit, 1, fieldBytes([[35, 256]]))]],
     ['signal 65', [started, frameBytes(T.exit, 1, fieldBytes([[33, 65]]))]],
@@ -199,7 +266,19 @@ describe('a session ends', () => {
     ['an unknown type', [frameBytes(0x7f, 1)]],
     ['a second HELLO', [frameBytes(T.hello, 0, fieldBytes(HELLO))]],
     ['a PONG without PING', [frameBytes(T.pong, 0)]],
-    ['a message of 1,025 bytes', [frameBytes(T.error, 1, fieldBytes([[5, 2], [6, 'x'.repeat(1025)]]))]],
+    [
+      'a message of 1,025 bytes',
+      [
+        frameBytes(
+          T.error,
+          1,
+          fieldBytes([
+            [5, 2],
+            [6, 'x'.repeat(1025)],
+          ]),
+        ),
+      ],
+    ],
     ['an ERROR without a number', [frameBytes(T.error, 1, fieldBytes([[6, 'x']]))]],
     ['a field longer than its frame', [frameBytes(T.started, 1, fieldBytes([[32, 9]]).subarray(0, 12))]],
     ['no frames', [Buffer.from('HTTP/1.1 200 OK')]],
@@ -242,7 +321,14 @@ describe('what a guest sends', () => {
   const honest = Buffer.concat([
     frameBytes(T.started, 1, fieldBytes([[32, 9]])),
     frameBytes(T.data, 1, Buffer.from('\u0001hello')),
-    frameBytes(T.event, 0, fieldBytes([[7, 'log'], [6, 'message']])),
+    frameBytes(
+      T.event,
+      0,
+      fieldBytes([
+        [7, 'log'],
+        [6, 'message'],
+      ]),
+    ),
     Buffer.alloc(5),
     frameBytes(T.data, 1, Buffer.from('\u0002oops')),
     frameBytes(T.data, 1, Buffer.from('\u0001')),
@@ -281,7 +367,8 @@ describe('what a guest sends', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(change, { minLength: 1, maxLength: 3 }), async (changes) => {
         let bytes = honest;
-        for (const { at, drop, add } of changes) bytes = Buffer.concat([bytes.subarray(0, at), add, bytes.subarray(at + drop)]);
+        for (const { at, drop, add } of changes)
+          bytes = Buffer.concat([bytes.subarray(0, at), add, bytes.subarray(at + drop)]);
         const result = await outcome([bytes]);
         if (Array.isArray(result)) expect(result[0]).toBeTypeOf('number');
         else expect((result as VmError).code).toMatch(/^(AGENT_PROTOCOL|AGENT_GONE|AGENT_FAILED)$/);

@@ -1,0 +1,128 @@
+import { SOCKET_CHANNEL_NAME, SOCKET_DEVICE_ID, SOCKET_ID } from '../config/defaults.ts';
+import { callScope, type CallOptions } from '../config/call-options.ts';
+import { VmError } from '../errors.ts';
+import { vmFiles, vmmFiles } from '../state/paths.ts';
+import { isAlive, type ProcessIdentity } from '../state/process-identity.ts';
+import { tail } from '../transports/log-tail.ts';
+import type { ConsoleLocation, GuestChannel, GuestSocket, HypervisorModule, VmContext, VmmExit } from './hypervisor.ts';
+import type { ProgramState } from './program-state.ts';
+import { unixChannel } from './unix-channel.ts';
+import { VmmProcess } from './vmm-process.ts';
+
+/** What such a VMM's folder gives to its driver. */
+export interface ProgramParts extends Pick<HypervisorModule, 'plan' | 'probe'> {
+  /** how many agent channels the plan makes */
+  channels: number;
+  /** the VMM ended before it answered: its own words as an error */
+  startFailure(exit: VmmExit, log: string): VmError;
+  /** @throws {VmError} STATE_INVALID */
+  parseState(value: unknown): ProgramState;
+}
+
+/** What is the same for every VMM that is one program with its agent channels on unix sockets. */
+export abstract class ProgramDriver {
+  protected readonly context: VmContext;
+  protected readonly vmm: VmmProcess;
+  readonly #parts: ProgramParts;
+  #binary = '';
+
+  constructor(context: VmContext, parts: ProgramParts) {
+    this.context = context;
+    this.vmm = new VmmProcess(context);
+    this.#parts = parts;
+  }
+
+  /** Resolves when the VMM that was just started answers. */
+  protected abstract answers(call: CallOptions): Promise<void>;
+
+  async create(_options?: CallOptions): Promise<void> {
+    this.#binary = await this.vmm.findBinary((host, path) => this.#parts.probe(host, path));
+    await this.vmm.writeFiles(this.#parts.plan(this.context, this.#binary));
+  }
+
+  async start(options: CallOptions = {}): Promise<void> {
+    const scope = callScope('start of the VMM', options);
+    const call = { signal: scope.signal };
+    try {
+      await this.vmm.launch(this.#parts.plan(this.context, this.#binary), call);
+      const ended = this.vmm.wait().then(async (exit) => {
+        throw this.#parts.startFailure(exit, (await this.lastWords()).log);
+      });
+      const answered = this.answers(call).catch((error: unknown) => {
+        // A connection that breaks off means that the VMM is ending: its exit says why.
+        if (VmError.from(error).code === 'VMM_GONE') return ended;
+        throw error;
+      });
+      await Promise.race([answered, ended]);
+      ended.catch(() => undefined);
+    } catch (error) {
+      await this.vmm.kill();
+      throw error;
+    } finally {
+      scope.release();
+    }
+  }
+
+  async kill(options: CallOptions = {}): Promise<void> {
+    await this.vmm.kill(options);
+  }
+
+  async wait(options: CallOptions = {}): Promise<VmmExit> {
+    return this.vmm.wait(options);
+  }
+
+  async pids(): Promise<number[]> {
+    const identity = this.vmm.identity();
+    return identity !== undefined && isAlive(identity) ? [identity.pid] : [];
+  }
+
+  process(): ProcessIdentity | undefined {
+    return this.vmm.identity();
+  }
+
+  async detach(): Promise<void> {
+    await this.vmm.detach();
+  }
+
+  /** Nothing by default: a driver that holds no connection between calls has nothing to let go of. */
+  async disconnect(): Promise<void> {}
+
+  async cleanup(): Promise<void> {
+    await this.vmm.cleanup();
+  }
+
+  async saveState(): Promise<ProgramState> {
+    return { schema: 1, binary: this.#binary, process: this.vmm.identity() };
+  }
+
+  async loadState(value: unknown): Promise<void> {
+    const state = this.#parts.parseState(value);
+    this.#binary = state.binary;
+    if (state.process !== undefined) this.vmm.adopt(state.process);
+  }
+
+  async console(): Promise<ConsoleLocation> {
+    return { protocol: 'file', path: vmmFiles.console(this.context.runtimeFolder) };
+  }
+
+  /** @throws {VmError} UNSUPPORTED for a vsock */
+  async generateSocket(useVsock: boolean): Promise<GuestSocket> {
+    if (useVsock) throw new VmError('UNSUPPORTED', 'a vsock is not offered by this version of the driver', { operation: 'generateSocket' });
+    const hostPath = vmmFiles.agentSocket(this.context.runtimeFolder, 0);
+    return { kind: 'unix', id: SOCKET_ID, deviceId: SOCKET_DEVICE_ID, name: SOCKET_CHANNEL_NAME, hostPath };
+  }
+
+  channels(): readonly GuestChannel[] {
+    return Array.from({ length: this.#parts.channels }, (_, port) =>
+      unixChannel(`agent.channel.${port}`, vmmFiles.agentSocket(this.context.runtimeFolder, port), {
+        showsHangup: true,
+        survivesRestore: true,
+      }),
+    );
+  }
+
+  async lastWords(): Promise<{ log: string; console: string }> {
+    const { path } = await this.console();
+    return { log: await tail(vmFiles.vmmLog(this.context.stateFolder)), console: await tail(path) };
+  }
+}
