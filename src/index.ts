@@ -11,6 +11,7 @@ export type { CallOptions } from './config/call-options.ts';
 export type { HypervisorConfig, VmConfigInput } from './config/vm-config.ts';
 export type { HypervisorType } from './config/hypervisor-type.ts';
 export { addKernelParam, deserializeParams, serializeParams, type Param } from './config/kernel-params.ts';
+export { MIN_HYPERVISOR_MEMORY_MIB, VSOCK_LOGS_PORT, VSOCK_PORT } from './config/defaults.ts';
 export { addCustomAsset, assetPath, isCustomAsset } from './config/assets.ts';
 export { getHostMemorySizeKb, runningOnVmm } from './config/host.ts';
 export { operations, type Capabilities, type Operation, type Support } from './hypervisors/capabilities.ts';

@@ -8,6 +8,7 @@
 #include "loop.h"
 #include "modules.h"
 #include "ports.h"
+#include "root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,4 +99,5 @@ void init_devices(void) {
   }
   listen_vsock();
   raise_loopback();
+  root_enter();
 }

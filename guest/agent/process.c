@@ -82,8 +82,14 @@ static void report_ready(struct watch *w, uint32_t events) {
 }
 
 static int watch_all(struct process *p, const struct spawned *s) {
-  int error = loop_watch(&p->report, s->report, EPOLLIN, report_ready);
-  return error ? error : process_open_pipes(p, s);
+  int error = process_open_pipes(p, s);
+  /* With a cgroup the child has had its word by now. */
+  p->report.fd = s->report;
+  read_report(p);
+  if (p->report.fd < 0) return error;
+  int failed = loop_watch(&p->report, s->report, EPOLLIN, report_ready);
+  if (failed) close(s->report);
+  return error ? error : failed;
 }
 
 int process_spawn(struct session *session, uint32_t stream, const uint8_t *payload, size_t length, char *message,

@@ -2,37 +2,28 @@
 #include "tree.h"
 
 #include "cgroup.h"
+#include "clone.h"
 #include "supervisor.h"
 
 #include <errno.h>
-#include <linux/sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static struct tree *trees;
 static uint32_t last_id;
 
-/* A fork straight into the group: moving a process there later would wait for an RCU grace period. */
-static pid_t fork_into(int group) {
-  struct clone_args args = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)group};
-  return (pid_t)syscall(SYS_clone3, &args, sizeof args);
-}
-
 static int start_in_group(struct tree *t, const struct tree_options *o, void (*child)(void *), void *arg) {
   t->id = ++last_id;
   int group = cgroup_make(t->id, o->max_pids, o->max_memory);
   if (group < 0) return group;
-  pid_t pid = fork_into(group);
-  if (pid == 0) child(arg);
+  pid_t pid = clone_into(group, child, arg);
   if (pid < 0) {
-    int error = errno;
     close(group);
     cgroup_remove(t->id);
-    return -error;
+    return pid;
   }
   t->group = group;
   t->pid = pid;

@@ -120,19 +120,17 @@ int user_find(const char *spec, struct user *out) {
   char name[256], *group = NULL;
   memset(out, 0, sizeof *out);
   copy(out->home, sizeof out->home, "/");
-  if (!spec) {
-    if (!find_by_uid(geteuid(), out)) {
-      snprintf(out->name, sizeof out->name, out->uid == 0 ? "root" : "%u", (unsigned)out->uid);
-      out->gid = getegid();
-    }
-    spec = out->name;
+  if (spec) {
+    if (strlen(spec) >= sizeof name) return -EINVAL;
+    copy(name, sizeof name, spec);
+    group = strchr(name, ':');
+    if (group) *group++ = 0;
+    int error = find_user(name, out);
+    if (error) return error;
+  } else if (!find_by_uid(geteuid(), out)) {
+    snprintf(out->name, sizeof out->name, out->uid == 0 ? "root" : "%u", (unsigned)out->uid);
+    out->gid = getegid();
   }
-  if (strlen(spec) >= sizeof name) return -EINVAL;
-  copy(name, sizeof name, spec);
-  group = strchr(name, ':');
-  if (group) *group++ = 0;
-  int error = find_user(name, out);
-  if (error) return error;
   if (!group) {
     out->groups[out->group_count++] = out->gid;
     each_line("/etc/group", 4, collect_group, out);

@@ -19,9 +19,13 @@ export function guestEnvironment(
     const at = text.indexOf('=');
     const name = at < 0 ? text : text.slice(0, at);
     if (name === '' || /\s/.test(name)) {
-      throw new VmError('INVALID_ARGUMENT', `${where}${JSON.stringify(text)} does not begin with the name of a variable`, {
-        advice: 'Write NAME=VALUE, or NAME alone for the value that it has here.',
-      });
+      throw new VmError(
+        'INVALID_ARGUMENT',
+        `${where}${JSON.stringify(text)} does not begin with the name of a variable`,
+        {
+          advice: 'Write NAME=VALUE, or NAME alone for the value that it has here.',
+        },
+      );
     }
     const value = at < 0 ? host[name] : text.slice(at + 1);
     if (value !== undefined) environment[name] = value;
@@ -32,7 +36,9 @@ export function guestEnvironment(
 function linesOf(file: string): string[] {
   try {
     const lines = readFileSync(file, 'utf8').split(/\r?\n/);
-    return lines.filter((line) => line.trim() !== '' && !line.trimStart().startsWith('#')).map((line) => line.trimStart());
+    return lines
+      .filter((line) => line.trim() !== '' && !line.trimStart().startsWith('#'))
+      .map((line) => line.trimStart());
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const missing = code === 'ENOENT';

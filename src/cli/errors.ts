@@ -61,7 +61,13 @@ function adviceOf({ advice }: VmError): string {
 
 function quoted(title: string, text: string | undefined): string[] {
   if (text === undefined || text.trim() === '') return [];
-  return [`${title}:`, ...text.trimEnd().split('\n').map((line) => `  | ${line}`)];
+  return [
+    `${title}:`,
+    ...text
+      .trimEnd()
+      .split('\n')
+      .map((line) => `  | ${line}`),
+  ];
 }
 
 function stackOf(error: unknown): string[] {

@@ -29,7 +29,12 @@ export function addExecFlags(command: Command, timeout: string): Command {
   return command
     .option('-i, --interactive', 'send stdin to the guest')
     .addOption(new Option('-t, --tty', 'run the command on a terminal').conflicts('json'))
-    .addOption(new Option('-e, --env <name=value>', 'set a variable; NAME alone takes the value it has here; repeatable').argParser(collect))
+    .addOption(
+      new Option(
+        '-e, --env <name=value>',
+        'set a variable; NAME alone takes the value it has here; repeatable',
+      ).argParser(collect),
+    )
     .addOption(new Option('--env-file <file>', 'read variables from a file; repeatable').argParser(collect))
     .option('-w, --workdir <folder>', 'working folder in the guest')
     .option('-u, --user <user>', 'name or uid, with :group or :gid (default: root)')

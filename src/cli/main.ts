@@ -14,17 +14,54 @@ interface Entry {
 
 const entries: readonly Entry[] = [
   { name: 'run', summary: 'run a command in a new VM', load: async () => (await import('./commands/run.ts')).run() },
-  { name: 'exec', summary: 'run a command in a running VM', load: async () => (await import('./commands/exec.ts')).exec() },
-  { name: 'ls', aliases: ['ps', 'list'], summary: 'list VMs', load: async () => (await import('./commands/ls.ts')).ls() },
+  {
+    name: 'exec',
+    summary: 'run a command in a running VM',
+    load: async () => (await import('./commands/exec.ts')).exec(),
+  },
+  {
+    name: 'ls',
+    aliases: ['ps', 'list'],
+    summary: 'list VMs',
+    load: async () => (await import('./commands/ls.ts')).ls(),
+  },
   { name: 'stop', summary: 'end VMs; their files stay', load: async () => (await import('./commands/stop.ts')).stop() },
   { name: 'rm', summary: 'remove VMs', load: async () => (await import('./commands/rm.ts')).rm() },
-  { name: 'logs', summary: "print a VM's console or its VMM's log", load: async () => (await import('./commands/logs.ts')).logs() },
-  { name: 'inspect', summary: 'print all about a VM, as JSON', load: async () => (await import('./commands/inspect.ts')).inspect() },
-  { name: 'plan', summary: 'print what a VMM would be told', load: async () => (await import('./commands/plan.ts')).plan() },
-  { name: 'doctor', summary: 'say what this host can do', load: async () => (await import('./commands/doctor.ts')).doctor() },
-  { name: 'image', summary: 'build and list guest images', load: async () => (await import('./commands/image.ts')).image() },
-  { name: 'prune', summary: 'remove what dead processes left', load: async () => (await import('./commands/prune.ts')).prune() },
-  { name: 'version', summary: 'print the version', load: async () => (await import('./commands/version.ts')).version() },
+  {
+    name: 'logs',
+    summary: "print a VM's console or its VMM's log",
+    load: async () => (await import('./commands/logs.ts')).logs(),
+  },
+  {
+    name: 'inspect',
+    summary: 'print all about a VM, as JSON',
+    load: async () => (await import('./commands/inspect.ts')).inspect(),
+  },
+  {
+    name: 'plan',
+    summary: 'print what a VMM would be told',
+    load: async () => (await import('./commands/plan.ts')).plan(),
+  },
+  {
+    name: 'doctor',
+    summary: 'say what this host can do',
+    load: async () => (await import('./commands/doctor.ts')).doctor(),
+  },
+  {
+    name: 'image',
+    summary: 'build and list guest images',
+    load: async () => (await import('./commands/image.ts')).image(),
+  },
+  {
+    name: 'prune',
+    summary: 'remove what dead processes left',
+    load: async () => (await import('./commands/prune.ts')).prune(),
+  },
+  {
+    name: 'version',
+    summary: 'print the version',
+    load: async () => (await import('./commands/version.ts')).version(),
+  },
 ];
 
 /**
@@ -60,8 +97,11 @@ async function programFor(argv: readonly string[]): Promise<Command> {
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
     .enablePositionalOptions()
-    .addHelpText('after', '\nExamples:\n  $ polyvisor run -- uname -a\n  $ polyvisor doctor\n\nExit codes of run and exec: the guest\'s own, or\n'
-      + '  2 wrong usage   124 time-out   125 polyvisor or the VMM failed   126 not executable   127 not found   128+n signal n');
+    .addHelpText(
+      'after',
+      "\nExamples:\n  $ polyvisor run -- uname -a\n  $ polyvisor doctor\n\nExit codes of run and exec: the guest's own, or\n" +
+        '  2 wrong usage   124 time-out   125 polyvisor or the VMM failed   126 not executable   127 not found   128+n signal n',
+    );
   const [first, second] = argv.filter((word) => !word.startsWith('-'));
   const asked = first === 'help' ? second : first;
   for (const { name, aliases = [], summary, load } of entries) {

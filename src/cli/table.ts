@@ -8,5 +8,12 @@ const gap = '   ';
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [headings, ...rows.map((row) => headings.map((_, at) => row[at] || '-'))];
   const widths = headings.map((_, at) => Math.max(...cells.map((row) => row[at]?.length ?? 0)));
-  return cells.map((row) => row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(gap).trimEnd()).join('\n');
+  return cells
+    .map((row) =>
+      row
+        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+        .join(gap)
+        .trimEnd(),
+    )
+    .join('\n');
 }

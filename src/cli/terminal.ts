@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import type { ReadStream, WriteStream } from 'node:tty';
 
 /** The user's terminal while a guest's pseudo-terminal is shown on it. */
@@ -22,8 +23,11 @@ export function openTerminal(input: ReadStream | undefined, output: WriteStream)
     if (raw) input.setRawMode(false);
   };
   if (raw) {
-    input.setRawMode(true);
     process.once('exit', restore);
+    input.setRawMode(true);
+    // Node's raw mode leaves the terminal adding a carriage return to each line feed, but the guest's terminal has done that
+    // already, and full-screen programs mean a line feed alone. Without stty(1) that is what they get.
+    spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
   }
   const size = (): { rows: number; cols: number } => {
     const { rows, columns } = output;

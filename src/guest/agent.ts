@@ -1,14 +1,6 @@
-import type { Duplex, Readable, Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { CallOptions } from '../config/call-options.ts';
 import type { VmError } from '../errors.ts';
-
-/** A way to the agent inside a guest, given by the VMM's driver. */
-export interface AgentChannel {
-  /** A fresh byte stream to the agent. */
-  open(options: CallOptions): Promise<Duplex>;
-  /** whether the guest notices that the host has closed the stream */
-  readonly showsHangup: boolean;
-}
 
 /** What is asked of a guest, whichever agent is inside it. One object is one session. */
 export interface GuestAgent extends AsyncDisposable {

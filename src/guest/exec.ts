@@ -28,6 +28,7 @@ export class ExecHandle implements Exec {
   readonly #taken = new Set<StreamName>();
   #failure: VmError | undefined;
   #cancelTimer: NodeJS.Timeout | undefined;
+  #durationMs = 0;
   #result: Promise<ExecResult> | undefined;
 
   constructor(process: GuestProcess, request: ExecRequest) {
@@ -98,6 +99,7 @@ export class ExecHandle implements Exec {
     else scope.signal.addEventListener('abort', stop, { once: true });
     try {
       const exit = await this.#process.exited;
+      this.#durationMs = performance.now() - this.#startedAt;
       if (exit.timedOut) {
         this.#failure ??= new VmError('TIMEOUT', `the command took longer than ${timeoutMs} ms`, this.#facts());
       }
@@ -160,8 +162,7 @@ export class ExecHandle implements Exec {
       throw this.#failure ?? error;
     }
     const bytes = (name: StreamName): Buffer => collected.get(name)?.bytes() ?? Buffer.alloc(0);
-    const durationMs = performance.now() - this.#startedAt;
-    const result = execResult(exit, bytes('stdout'), bytes('stderr'), encoding, durationMs);
+    const result = execResult(exit, bytes('stdout'), bytes('stderr'), encoding, this.#durationMs);
     if (this.#failure !== undefined) throw withResult(this.#failure, result);
     if (check && exit.exitCode !== 0) throw nonzeroExit(argv[0], result);
     return result;

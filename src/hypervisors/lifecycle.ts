@@ -28,6 +28,9 @@ const allowedIn: Partial<Record<Operation | 'kill' | 'detach', readonly VmState[
   toGrpc: ['running', 'paused'],
 };
 
+/** Operations that must not go by what this object last saw. */
+const asksFirst: ReadonlySet<string> = new Set<Operation>(['pause', 'resume', 'save']);
+
 /**
  * Puts a driver in order: refuses what its capabilities refuse and what the state forbids, and runs operations one after the
  * other. Drivers hold no state machine of their own.
@@ -52,6 +55,8 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
       if (operation !== 'kill' && operation !== 'detach') {
         requireSupport(module.type, operation, module.capabilities.operations[operation]);
       }
+      // Another process may have paused or resumed it since: the VMM knows.
+      if (asksFirst.has(operation) && (state === 'running' || state === 'paused')) state = await driver.runState();
       refuse(operation);
       try {
         const value = await action();

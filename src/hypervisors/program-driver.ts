@@ -43,9 +43,10 @@ export abstract class ProgramDriver {
   async start(options: CallOptions = {}): Promise<void> {
     const scope = callScope('start of the VMM', options);
     const call = { signal: scope.signal };
+    const over = new AbortController();
     try {
       await this.vmm.launch(this.#parts.plan(this.context, this.#binary), call);
-      const ended = this.vmm.wait().then(async (exit) => {
+      const ended = this.vmm.wait({ signal: over.signal }).then(async (exit) => {
         throw this.#parts.startFailure(exit, (await this.lastWords()).log);
       });
       const answered = this.answers(call).catch((error: unknown) => {
@@ -54,11 +55,13 @@ export abstract class ProgramDriver {
         throw error;
       });
       await Promise.race([answered, ended]);
-      ended.catch(() => undefined);
     } catch (error) {
       await this.vmm.kill();
+      scope.throwIfEnded();
       throw error;
     } finally {
+      // A wait that goes on would keep the caller's process alive as long as the VM.
+      over.abort();
       scope.release();
     }
   }

@@ -2,8 +2,9 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VmError } from '../errors.ts';
 import { elfSections } from './elf.ts';
+import { lightModule } from './module-file.ts';
 
-/** A kernel module, as the package has it. */
+/** A kernel module, as it goes into the guest. */
 export interface KernelModule {
   /** with underscores, as the kernel shows it */
   name: string;
@@ -50,7 +51,7 @@ export async function resolveModules(
     if (path === undefined || resolved.has(name)) return;
     if (above.includes(name)) throw new VmError('FILE_INVALID', `the kernel modules ${[...above, name].join(', ')} need each other`);
     const file = join(folder, path);
-    const content = path.endsWith('.ko') ? await readFile(file) : await decompress(file);
+    const content = lightModule(path.endsWith('.ko') ? await readFile(file) : await decompress(file));
     const info = moduleInfo(content);
     const needs = [...list(info, 'depends', ','), ...preloads(info)].map(moduleName);
     for (const need of needs) await visit(need, [...above, name]);

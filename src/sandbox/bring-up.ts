@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
 import type { HostFacts } from '../config/host.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
@@ -6,7 +7,7 @@ import type { Hypervisor, HypervisorModule } from '../hypervisors/hypervisor.ts'
 import { manage } from '../hypervisors/lifecycle.ts';
 import type { VmRecord } from '../state/record.ts';
 import { VmStore } from '../state/store.ts';
-import type { Places } from '../state/paths.ts';
+import { type Places, runtimeFolder } from '../state/paths.ts';
 import type { AgentLink } from './agent-link.ts';
 import { awaitGuest } from './boot.ts';
 import { contextOf, storeConfig } from './context.ts';
@@ -66,4 +67,6 @@ export async function tearDown(store: VmStore, vm: { id: string; name: string },
   await hypervisor.cleanup();
   const record = await store.read(vm.name).catch(() => undefined);
   if (record === undefined || record.id === vm.id) await store.remove(vm.name);
+  // A record that can't be read does not say where this is.
+  await rm(runtimeFolder(store.places, vm.id), { recursive: true, force: true });
 }

@@ -47,13 +47,13 @@ export function contextOf(
 /** Finds the driver and the context of a VM on disk. @throws {VmError} STATE_INVALID, UNSUPPORTED */
 export async function recall(store: VmStore, record: VmRecord): Promise<{ module: HypervisorModule; context: VmContext }> {
   const path = vmFiles.config(store.folder(record.name));
-  let stored: StoredConfig;
+  let stored: StoredConfig | null;
   try {
-    stored = JSON.parse(await readFile(path, 'utf8')) as StoredConfig;
+    stored = JSON.parse(await readFile(path, 'utf8')) as StoredConfig | null;
   } catch (error) {
     throw new VmError('STATE_INVALID', `the configuration of ${record.name} cannot be read`, { path, name: record.name, cause: error });
   }
-  if (stored.schema !== 1) throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
+  if (stored?.schema !== 1) throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
   const [module, host] = await Promise.all([loadDriver(parseHypervisorType(record.hypervisor)), readHostFacts()]);
   return { module, context: contextOf(store, record, stored, host.memoryMiB) };
 }

@@ -90,7 +90,7 @@ export async function logPath(name: string, source: 'console' | 'vmm'): Promise<
 
 /**
  * Removes a VM.
- * @throws {VmError} NOT_FOUND, INVALID_NAME, INVALID_STATE when it runs and `force` is not given
+ * @throws {VmError} NOT_FOUND, INVALID_NAME, INVALID_STATE when it runs and `force` is not given, BUSY while it is being made
  */
 export async function removeVm(name: string, options: { force?: boolean } = {}): Promise<void> {
   const store = new VmStore();
@@ -102,8 +102,12 @@ export async function removeVm(name: string, options: { force?: boolean } = {}):
     return;
   }
   const status = statusOf(entry.record);
-  const busy = status === 'running' || status === 'paused' || status === 'creating' || status === 'created';
-  if (busy && options.force !== true) {
+  if (status === 'creating' || status === 'created') {
+    // Its VMM may be starting at this moment, and only its maker knows.
+    const advice = `Try again when it runs, or end its maker (process ${entry.record.owner?.pid}).`;
+    throw new VmError('BUSY', `${name} is just being made by another process`, { name, advice });
+  }
+  if ((status === 'running' || status === 'paused') && options.force !== true) {
     throw new VmError('INVALID_STATE', `${name} is ${status}`, { name, advice: 'Stop it first, or use force (`polyvisor rm -f`).' });
   }
   await endVmm(store, entry.record);

@@ -1,5 +1,4 @@
-import type { CallOptions } from '../config/call-options.ts';
-import { callScope } from '../config/call-options.ts';
+import { callScope, type CallOptions, type CallScope } from '../config/call-options.ts';
 import type { HypervisorType } from '../config/hypervisor-type.ts';
 import { validateName } from '../config/names.ts';
 import { VmError } from '../errors.ts';
@@ -38,6 +37,7 @@ export class Vm {
   readonly #store: VmStore;
   readonly #hypervisor: Hypervisor;
   #link: AgentLink | undefined;
+  #removal: Promise<void> | undefined;
   #owned: boolean;
   #detached: boolean;
 
@@ -74,12 +74,14 @@ export class Vm {
       const vm = new Vm(store, record, hypervisor, link, true);
       try {
         if (split.detached) await vm.detach();
+        report('ready', `${name} is ready`);
       } catch (error) {
         await vm.remove();
         throw error;
       }
-      report('ready', `${name} is ready`);
       return vm;
+    } catch (error) {
+      throw reasonOf(scope, error);
     } finally {
       scope.release();
     }
@@ -153,10 +155,18 @@ export class Vm {
    */
   async stop(options: VmStopOptions = {}): Promise<void> {
     const { force = false, graceMs = 10_000, ...call } = options;
-    if (!force) await this.#powerOff(graceMs, call);
-    await this.#dropLink();
-    await this.#hypervisor.stop({ ...call, force });
-    await this.#recordEnd('stopped');
+    const scope = callScope(`stop of ${this.name}`, call);
+    try {
+      // A guest that stands still can't follow.
+      if (!force && graceMs > 0 && this.#hypervisor.state !== 'paused') await this.#powerOff(graceMs, scope.signal);
+      await this.#dropLink();
+      await this.#hypervisor.stop({ signal: scope.signal, force });
+      await this.#recordEnd('stopped');
+    } catch (error) {
+      throw reasonOf(scope, error);
+    } finally {
+      scope.release();
+    }
   }
 
   /** Ends the VM at once. Its files stay until `remove`. */
@@ -178,8 +188,14 @@ export class Vm {
   /** Ends the VM if it runs, and removes everything of it. May be repeated. */
   async remove(): Promise<void> {
     await this.#dropLink();
-    await tearDown(this.#store, this, this.#hypervisor);
-    this.#owned = false;
+    this.#removal ??= tearDown(this.#store, this, this.#hypervisor);
+    try {
+      await this.#removal;
+      this.#owned = false;
+    } catch (error) {
+      this.#removal = undefined;
+      throw error;
+    }
   }
 
   /** Lets the VM outlive this process; no process of ours remains beside the VMM. */
@@ -201,14 +217,14 @@ export class Vm {
     await (this.#owned ? this.remove() : this.close());
   }
 
-  async #powerOff(graceMs: number, call: CallOptions): Promise<void> {
-    const scope = callScope('the power-off', { signal: call.signal, timeoutMs: graceMs });
+  async #powerOff(graceMs: number, signal: AbortSignal): Promise<void> {
+    const scope = callScope('the power-off', { signal, timeoutMs: graceMs });
     try {
       await this.agent.powerOff('poweroff', { signal: scope.signal });
       await this.#hypervisor.wait({ signal: scope.signal });
     } catch (error) {
       // A guest that does not follow is forced next; a caller that gave up is not overruled.
-      if (call.signal?.aborted === true) throw VmError.from(error);
+      if (signal.aborted) throw error;
     } finally {
       scope.release();
     }
@@ -225,4 +241,9 @@ export class Vm {
     const ended = { at: new Date().toISOString(), exitCode: exit.code, signal: exit.signal, reason: exit.reason ?? reason };
     await this.#store.update(this.name, { status: 'stopped', ended, keeper: undefined, driver: await this.#hypervisor.saveState() });
   }
+}
+
+/** Why a call failed: when its own time or signal has ended it that, and not what a step inside made of it. */
+function reasonOf(scope: CallScope, error: unknown): unknown {
+  return scope.signal.aborted && error instanceof VmError ? VmError.from(scope.signal.reason).with(error.facts) : error;
 }

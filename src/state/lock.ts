@@ -34,7 +34,10 @@ export async function lock(folder: string, name: string, options: CallOptions = 
     }
   } catch (error) {
     if (error instanceof VmError && error.code === 'TIMEOUT') {
-      throw new VmError('BUSY', `the lock ${name} of ${path.basename(folder)} stayed taken`, { path: folder, cause: error });
+      throw new VmError('BUSY', `the lock ${name} of ${path.basename(folder)} stayed taken`, {
+        path: folder,
+        cause: error,
+      });
     }
     throw error;
   } finally {
@@ -60,7 +63,14 @@ export async function tryLock(folder: string, name: string): Promise<HeldLock | 
   const listening = await new Promise<boolean>((resolve, reject) => {
     server.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE') resolve(false);
-      else reject(new VmError('IO', `can't lock ${name} of ${folder}: ${error.message}`, { path: folder, errno: error.code, cause: error }));
+      else
+        reject(
+          new VmError('IO', `can't lock ${name} of ${folder}: ${error.message}`, {
+            path: folder,
+            errno: error.code,
+            cause: error,
+          }),
+        );
     });
     // Exclusive: a cluster's workers would share the socket, and with it the lock.
     server.listen({ path: address, exclusive: true }, () => resolve(true));
@@ -99,7 +109,11 @@ async function untilReleased(address: string, signal: AbortSignal): Promise<void
  * All 108 bytes are used: Node 20 pads shorter abstract names with zeros, later versions don't, and both must meet.
  */
 async function addressOf(folder: string, name: string): Promise<string> {
-  const digest = createHash('sha256').update(await tokenOf(folder)).update('\0').update(name).digest('hex');
+  const digest = createHash('sha256')
+    .update(await tokenOf(folder))
+    .update('\0')
+    .update(name)
+    .digest('hex');
   return `\0polyvisor/${digest.slice(0, 32)}/${name}`.slice(0, 108).padEnd(108, '.');
 }
 

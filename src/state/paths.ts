@@ -74,7 +74,8 @@ export function stagingName(what: 'new' | 'gone', by: ProcessIdentity, id: strin
 
 /** Reads a staging name; undefined when it is none. */
 export function stagingOf(entry: string): { by: ProcessIdentity; id: string } | undefined {
-  const [, pid, startTime, boot, id] = /^\.(?:new|gone)-(\d+)-(\d+)-([0-9a-f-]{36})-([0-9a-f]{12})[0-9a-f]*$/.exec(entry) ?? [];
+  const [, pid, startTime, boot, id] =
+    /^\.(?:new|gone)-(\d+)-(\d+)-([0-9a-f-]{36})-([0-9a-f]{12})[0-9a-f]*$/.exec(entry) ?? [];
   if (boot === undefined || id === undefined) return undefined;
   return { by: { pid: Number(pid), startTime: Number(startTime), bootId: boot }, id };
 }

@@ -10,15 +10,32 @@ import { VmError } from '../errors.ts';
 export async function ensurePrivateFolder(folder: string): Promise<void> {
   try {
     await mkdir(path.dirname(folder), { recursive: true, mode: 0o700 });
-    await mkdir(folder, { mode: 0o700 });
-    return;
+    if (await isMade(folder)) return;
+    await examine(folder);
   } catch (error) {
+    if (error instanceof VmError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== 'EEXIST') throw new VmError('IO', `can't make the folder ${folder}: ${message}`, { path: folder, errno: code, cause: error });
+    throw new VmError('IO', `can't make the folder ${folder}: ${message}`, { path: folder, errno: code, cause: error });
   }
-  const found = await lstat(folder);
+}
+
+async function isMade(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+async function examine(folder: string): Promise<void> {
   const refuse = (why: string): VmError =>
-    new VmError('PERMISSION', `${folder} ${why}`, { path: folder, advice: 'Remove it, or set POLYVISOR_HOME to a folder of your own.' });
+    new VmError('PERMISSION', `${folder} ${why}`, {
+      path: folder,
+      advice: 'Remove it, or set POLYVISOR_HOME to a folder of your own.',
+    });
+  const found = await lstat(folder);
   if (found.isSymbolicLink()) throw refuse('is a symbolic link');
   if (!found.isDirectory()) throw refuse('is not a folder');
   if (found.uid !== process.getuid?.()) throw refuse(`belongs to another user (uid ${found.uid})`);

@@ -26,7 +26,9 @@ export function parseStat(stat: string): { startTime: number; state: string } | 
   // The command in parentheses may itself hold blanks and parentheses: fields count from the last one.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, startTime] = [fields[0] ?? '', Number(fields[19])];
-  return Number.isSafeInteger(startTime) && startTime > 0 && /^[A-Za-z]$/.test(state) ? { startTime, state } : undefined;
+  return Number.isSafeInteger(startTime) && startTime > 0 && /^[A-Za-z]$/.test(state)
+    ? { startTime, state }
+    : undefined;
 }
 
 /** Identifies a process that runs now; undefined when there is none of that pid, or only its zombie. */

@@ -61,10 +61,14 @@ export function parseRecord(text: string, file: string): VmRecord {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(file, 'is not an object');
   const record = value as Partial<Record<keyof VmRecord, unknown>>;
   if (typeof record.schema === 'number' && record.schema > recordSchema) {
-    throw new VmError('STATE_INVALID', `${file} was written by a newer polyvisor (schema ${record.schema}, known: ${recordSchema})`, {
-      path: file,
-      advice: 'Use the polyvisor that made this VM, or a newer one.',
-    });
+    throw new VmError(
+      'STATE_INVALID',
+      `${file} was written by a newer polyvisor (schema ${record.schema}, known: ${recordSchema})`,
+      {
+        path: file,
+        advice: 'Use the polyvisor that made this VM, or a newer one.',
+      },
+    );
   }
   for (const [field, fits] of Object.entries(checks)) {
     if (!fits(record[field as keyof VmRecord])) throw invalid(file, `has no valid ${field}`);

@@ -96,7 +96,8 @@ export class VmStore {
       throw await this.#unreadable(name, file, error as NodeJS.ErrnoException);
     }
     const record = parseRecord(text, file);
-    if (record.name !== name) throw new VmError('STATE_INVALID', `${file} belongs to a VM named ${record.name}`, { name, path: file });
+    if (record.name !== name)
+      throw new VmError('STATE_INVALID', `${file} belongs to a VM named ${record.name}`, { name, path: file });
     return record;
   }
 
@@ -162,7 +163,13 @@ export class VmStore {
       await rm(gone, { recursive: true, force: true });
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      if (code !== 'ENOENT') throw new VmError('IO', `can't remove ${folder}: ${message}`, { name, path: folder, errno: code, cause: error });
+      if (code !== 'ENOENT')
+        throw new VmError('IO', `can't remove ${folder}: ${message}`, {
+          name,
+          path: folder,
+          errno: code,
+          cause: error,
+        });
     }
   }
 
@@ -182,7 +189,11 @@ export class VmStore {
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === 'ENOENT') return [];
-      throw new VmError('IO', `can't read ${this.places.vms}: ${message}`, { path: this.places.vms, errno: code, cause: error });
+      throw new VmError('IO', `can't read ${this.places.vms}: ${message}`, {
+        path: this.places.vms,
+        errno: code,
+        cause: error,
+      });
     }
   }
 
@@ -190,7 +201,12 @@ export class VmStore {
     const missing = error.code === 'ENOENT' && !(await this.#entries()).includes(name);
     return missing
       ? new VmError('NOT_FOUND', `there is no VM named ${name}`, { name })
-      : new VmError('STATE_INVALID', `can't read ${file}: ${error.message}`, { name, path: file, errno: error.code, cause: error });
+      : new VmError('STATE_INVALID', `can't read ${file}: ${error.message}`, {
+          name,
+          path: file,
+          errno: error.code,
+          cause: error,
+        });
   }
 }
 

@@ -28,7 +28,9 @@ const refusedPauses = [1, 2, 4, 8, 16, 32, 64, 128];
 export async function connectUnix(socketPath: string, options: ConnectOptions = {}): Promise<net.Socket> {
   // Node cuts longer paths short without a word, and would then connect to another socket.
   if (Buffer.byteLength(socketPath) > 107) {
-    throw new VmError('INVALID_ARGUMENT', `the socket path ${socketPath} is longer than 107 bytes`, { path: socketPath });
+    throw new VmError('INVALID_ARGUMENT', `the socket path ${socketPath} is longer than 107 bytes`, {
+      path: socketPath,
+    });
   }
   const scope = callScope(`connecting to ${path.basename(socketPath)}`, {
     signal: options.signal,
@@ -36,7 +38,7 @@ export async function connectUnix(socketPath: string, options: ConnectOptions = 
   });
   const appearance = options.mustExist === true ? undefined : new Appearance(socketPath);
   try {
-    for (let refused = 0; ; ) {
+    for (let refused = 0; ;) {
       scope.throwIfEnded();
       appearance?.arm();
       const outcome = await attempt(socketPath, scope.signal);

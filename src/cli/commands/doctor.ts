@@ -6,7 +6,11 @@ import { table } from '../table.ts';
 
 /** `polyvisor doctor` */
 export function doctor(): Command {
-  return newCommand('doctor', 'Says what this host can do for each hypervisor and, where it cannot, why and what to do.', ['doctor', 'doctor --json'])
+  return newCommand(
+    'doctor',
+    'Says what this host can do for each hypervisor and, where it cannot, why and what to do.',
+    ['doctor', 'doctor --json'],
+  )
     .option('--json', 'print a JSON object')
     .action(async (flags: { json?: boolean }) => {
       const library = await import('../../sandbox/doctor.ts');
@@ -18,9 +22,18 @@ export function doctor(): Command {
 
 /** The report for people. */
 export function doctorText({ host, kvm, hypervisors, image }: DoctorReport): string {
-  const rows = hypervisors.map(({ type, usable, accel = '', version = '', path = '' }) => [type, usable ? 'yes' : 'no', accel, version, path]);
+  const rows = hypervisors.map(({ type, usable, accel = '', version = '', path = '' }) => [
+    type,
+    usable ? 'yes' : 'no',
+    accel,
+    version,
+    path,
+  ]);
   const findings = hypervisors.flatMap(({ type, findings: found }) =>
-    found.flatMap(({ problem, advice }) => [problem.startsWith(`${type}:`) ? problem : `${type}: ${problem}`, `  -> ${advice}`]),
+    found.flatMap(({ problem, advice }) => [
+      problem.startsWith(`${type}:`) ? problem : `${type}: ${problem}`,
+      `  -> ${advice}`,
+    ]),
   );
   return [
     `host    ${host.arch}, ${host.cpus} CPUs, ${host.memoryMiB} MiB of memory`,

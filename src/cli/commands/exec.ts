@@ -10,7 +10,7 @@ export function exec(): Command {
   const command = newCommand('exec', 'Runs a command in a VM that runs.', [
     'exec web ps',
     'exec -it web sh',
-    'exec -w /tmp web -- sh -c \'cat > upload\' -i < file',
+    "exec -w /tmp web -- sh -c 'cat > upload' -i < file",
   ])
     .argument('<name>', 'name of the VM')
     .argument('<command...>', 'the command and its arguments; options after the name are its own')

@@ -11,11 +11,16 @@ import { mebibytes } from '../units.ts';
 
 /** `polyvisor image` */
 export function image(): Command {
-  return newCommand('image', 'Builds and lists guest images.', ['image build', 'image ls']).addCommand(build()).addCommand(list());
+  return newCommand('image', 'Builds and lists guest images.', ['image build', 'image ls'])
+    .addCommand(build())
+    .addCommand(list());
 }
 
 function build(): Command {
-  return newCommand('build', 'Makes the default guest, unless it is there. Prints its folder.', ['image build', 'image build --force'])
+  return newCommand('build', 'Makes the default guest, unless it is there. Prints its folder.', [
+    'image build',
+    'image build --force',
+  ])
     .summary('make the default guest')
     .option('-f, --force', 'make it again although it is there')
     .option('-q, --quiet', 'no progress on stderr')

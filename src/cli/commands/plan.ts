@@ -32,11 +32,15 @@ export function planText({ binary, argv, env, files, requests }: PlannedVm['plan
     lines.push(`# file ${path} (${mode.toString(8).padStart(4, '0')})`, ...comment(content.trimEnd()));
   }
   const kernelLine = argv[argv.indexOf('-append') + 1];
-  if (argv.includes('-append') && kernelLine !== undefined) lines.push('# kernel command line', ...comment(kernelLine.split(' ').join('\n')));
+  if (argv.includes('-append') && kernelLine !== undefined)
+    lines.push('# kernel command line', ...comment(kernelLine.split(' ').join('\n')));
   for (const [name, value] of Object.entries(env)) lines.push(`${name}=${shellQuote(value)} \\`);
   lines.push(commandText(binary, argv));
   for (const { method, target, body } of requests) {
-    lines.push(`# then ${method} ${target}`, ...(body === undefined ? [] : comment(JSON.stringify(body, undefined, 2))));
+    lines.push(
+      `# then ${method} ${target}`,
+      ...(body === undefined ? [] : comment(JSON.stringify(body, undefined, 2))),
+    );
   }
   return lines.join('\n');
 }

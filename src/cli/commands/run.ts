@@ -21,16 +21,26 @@ export function run(): Command {
   const command = newCommand('run', 'Runs a command in a new VM, and removes the VM when the command has ended.', [
     'run -- uname -a',
     'run -it',
-    'run -m 512M --cpus 2 -e NAME=world -- sh -c \'echo hello $NAME\'',
+    "run -m 512M --cpus 2 -e NAME=world -- sh -c 'echo hello $NAME'",
     'run -i -- wc -l < /etc/passwd',
     'run -d --name web',
   ])
-    .argument('[command...]', 'the command and its arguments; options after it are its own (default on a terminal: a shell)')
+    .argument(
+      '[command...]',
+      'the command and its arguments; options after it are its own (default on a terminal: a shell)',
+    )
     .passThroughOptions()
-    .addOption(new Option('-d, --detach', 'leave the VM running; print its name').conflicts(['interactive', 'tty', 'rm']))
+    .addOption(
+      new Option('-d, --detach', 'leave the VM running; print its name').conflicts(['interactive', 'tty', 'rm']),
+    )
     .addOption(new Option('--rm', 'remove the VM at the end; always so without -d'));
   addExecFlags(addVmFlags(command), 'most time for boot and command')
-    .addOption(new Option('--start-timeout <time>', 'most time until the guest answers (default: 60s, 180s without KVM)').argParser(timeMs))
+    .addOption(
+      new Option(
+        '--start-timeout <time>',
+        'most time until the guest answers (default: 60s, 180s without KVM)',
+      ).argParser(timeMs),
+    )
     .option('-q, --quiet', 'no progress on stderr')
     .action(async (argv: string[], flags: RunFlags, self: Command) => {
       if (argv.length > 0 || flags.detach === true) return runVm(argv, flags);
@@ -82,6 +92,8 @@ async function leaveRunning(vm: Vm, argv: readonly string[], flags: RunFlags): P
 /** @throws {VmError} INVALID_ARGUMENT when a terminal was asked for and there is none to read from */
 export function needTerminal({ interactive, tty }: ExecFlags): void {
   if (interactive === true && tty === true && !process.stdin.isTTY) {
-    throw new VmError('INVALID_ARGUMENT', 'stdin is no terminal, as -i and -t together need', { advice: 'Leave out -t to pipe data in.' });
+    throw new VmError('INVALID_ARGUMENT', 'stdin is no terminal, as -i and -t together need', {
+      advice: 'Leave out -t to pipe data in.',
+    });
   }
 }

@@ -5,12 +5,15 @@ import { timeMs } from '../option-values.ts';
 
 /** `polyvisor stop` */
 export function stop(): Command {
-  return newCommand('stop', 'Ends VMs: asks the guest to power off, then forces it. Prints the names; files stay until `polyvisor rm`.', [
-    'stop web',
-    'stop -t 30s web db',
-  ])
+  return newCommand(
+    'stop',
+    'Ends VMs: asks the guest to power off, then forces it. Prints the names; files stay until `polyvisor rm`.',
+    ['stop web', 'stop -t 30s web db'],
+  )
     .argument('<name...>', 'names of VMs')
-    .addOption(new Option('-t, --time <time>', 'how long the guest may take to power off (default: 10s)').argParser(timeMs))
+    .addOption(
+      new Option('-t, --time <time>', 'how long the guest may take to power off (default: 10s)').argParser(timeMs),
+    )
     .option('-f, --force', 'do not ask the guest')
     .action(async (names: string[], { time, force }: { time?: number; force?: boolean }) => {
       const { Vm } = await import('../../sandbox/vm.ts');

@@ -8,7 +8,8 @@ export function version(): Command {
   return newCommand('version', 'Prints the version.', ['version', 'version --json'])
     .option('--json', 'print a JSON object')
     .action((flags: { json?: boolean }) => {
-      if (flags.json === true) printJson({ polyvisor: packageVersion(), node: process.versions.node, arch: process.arch });
+      if (flags.json === true)
+        printJson({ polyvisor: packageVersion(), node: process.versions.node, arch: process.arch });
       else print(packageVersion());
     });
 }

@@ -21,7 +21,6 @@ export const MAX_STREAMS = 256;
 export const MAX_STREAM_ID = 0xffff_ffff;
 /** Bytes of input that may be sent on channel 0 before the agent's first CREDIT. */
 export const INPUT_CREDIT = 65_536;
-export const MAX_PING_BYTES = 64;
 /** Longest message of an ERROR or an EVENT, in bytes. */
 export const MAX_MESSAGE_BYTES = 1024;
 

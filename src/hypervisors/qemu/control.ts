@@ -64,6 +64,10 @@ export class QemuControl {
       } finally {
         await held.release();
       }
+    } catch (error) {
+      // Each step would call the end of our time an abort.
+      scope.throwIfEnded();
+      throw error;
     } finally {
       scope.release();
     }

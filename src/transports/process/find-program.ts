@@ -10,24 +10,27 @@ const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
  * Finds a program as execvp would: a name in PATH, a path as it is. Resolves with its absolute path.
  * @throws {VmError} HYPERVISOR_NOT_FOUND (exit code 127) when there is none, START_FAILED (126) when it may not be executed
  */
-export async function findProgram(program: string, searchPath: string = process.env['PATH'] ?? defaultPath): Promise<string> {
+export async function findProgram(
+  program: string,
+  searchPath: string = process.env['PATH'] ?? defaultPath,
+): Promise<string> {
   const candidates = program.includes('/')
     ? [path.resolve(program)]
     : searchPath.split(':').map((folder) => path.resolve(folder, program));
-  let refused: unknown;
+  let refused: Error | undefined;
   for (const candidate of program === '' ? [] : candidates) {
     try {
       if (!(await stat(candidate)).isFile()) throw new Error('it is not a file');
       await access(candidate, constants.X_OK);
       return candidate;
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') refused ??= error;
+      const reason = error as NodeJS.ErrnoException;
+      if (reason.code !== 'ENOENT' && reason.code !== 'ENOTDIR') refused ??= reason;
     }
   }
   if (refused !== undefined) {
-    const why = refused instanceof Error ? refused.message : String(refused);
-    throw new VmError('START_FAILED', `${program} can't be executed: ${why}`, { path: program, exitCode: 126, cause: refused });
+    const facts = { path: program, exitCode: 126, cause: refused };
+    throw new VmError('START_FAILED', `${program} can't be executed: ${refused.message}`, facts);
   }
   throw new VmError('HYPERVISOR_NOT_FOUND', `there is no program ${program || "''"}`, { path: program, exitCode: 127 });
 }

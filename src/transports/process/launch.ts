@@ -35,7 +35,8 @@ export interface LaunchOptions {
  * Starts a program that lives as long as this process, or another that joins its lease, unless it is detached: the
  * keeper ends it when its owner dies, SIGKILL included. Resolves once the program's process exists.
  * The program starts with /dev/null as stdin, no descriptor but these three, in a session of the keeper's, with
- * SIGINT and SIGQUIT ignored, as everything that a shell starts in the background (POSIX sh, 2.11).
+ * SIGINT and SIGQUIT ignored, as everything that a shell starts in the background (POSIX sh, 2.11). (Node closes what
+ * it inherited itself only below descriptor 16; what lies above reaches the program as it reaches any other child.)
  * @throws {VmError} HYPERVISOR_NOT_FOUND, START_FAILED, HOST_MISSING, INVALID_ARGUMENT, IO, ABORTED
  */
 export async function launch(options: LaunchOptions): Promise<LaunchedProcess> {
@@ -118,11 +119,16 @@ async function explain(error: unknown, options: LaunchOptions, program: string):
   if (error instanceof VmError) return error.with({ log: (await tail(options.stderr)) || undefined });
   const { code, message } = error as NodeJS.ErrnoException;
   const invalid = code === 'ERR_INVALID_ARG_VALUE' || code === 'E2BIG';
-  return new VmError(invalid ? 'INVALID_ARGUMENT' : 'START_FAILED', `can't start ${program}: ${message}`, { errno: code, cause: error });
+  return new VmError(invalid ? 'INVALID_ARGUMENT' : 'START_FAILED', `can't start ${program}: ${message}`, {
+    errno: code,
+    cause: error,
+  });
 }
 
 function throwIfAborted(signal: AbortSignal | undefined, program: string): void {
   if (signal?.aborted !== true) return;
   const { reason } = signal;
-  throw reason instanceof VmError ? reason : new VmError('ABORTED', `the start of ${program} was aborted`, { cause: reason });
+  throw reason instanceof VmError
+    ? reason
+    : new VmError('ABORTED', `the start of ${program} was aborted`, { cause: reason });
 }

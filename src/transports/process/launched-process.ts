@@ -81,7 +81,8 @@ export class LaunchedProcess {
       }
     });
     if (this.#failure !== undefined) throw this.#failure;
-    if (this.#identity === undefined) throw new VmError('START_FAILED', 'the keeper ended before it started the program');
+    if (this.#identity === undefined)
+      throw new VmError('START_FAILED', 'the keeper ended before it started the program');
   }
 
   /** Waits for the program's end, and keeps this process alive meanwhile. @throws {VmError} TIMEOUT, ABORTED */
@@ -108,7 +109,8 @@ export class LaunchedProcess {
     if (this.#detached) return;
     if (this.#exit === undefined) await this.#lease.order('detach');
     await this.#busy(() => this.#gone);
-    if (!this.#detached || this.#exit !== undefined) throw new VmError('VMM_GONE', 'the process ended before it was detached', facts(this.#exit));
+    if (!this.#detached || this.#exit !== undefined)
+      throw new VmError('VMM_GONE', 'the process ended before it was detached', facts(this.#exit));
     await this.#lease.release();
   }
 

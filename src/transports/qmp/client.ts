@@ -86,7 +86,9 @@ export class QmpClient implements AsyncDisposable {
       });
     });
     stream.on('data', (chunk: Buffer) => this.#receive(chunk));
-    stream.on('error', (error) => this.#finish(new VmError('VMM_GONE', `the monitor was lost: ${error.message}`, { cause: error })));
+    stream.on('error', (error) =>
+      this.#finish(new VmError('VMM_GONE', `the monitor was lost: ${error.message}`, { cause: error })),
+    );
     stream.on('end', () => this.#finish(new VmError('VMM_GONE', 'the VMM closed its monitor')));
     if (stream.destroyed) this.#finish(new VmError('VMM_GONE', 'the monitor was closed before it was used'));
   }
@@ -94,7 +96,8 @@ export class QmpClient implements AsyncDisposable {
   /**
    * Sends a command and resolves with what it returns. Any number may be under way at once. When it times out or is
    * aborted the VMM may still carry it out; its late answer is dropped.
-   * @throws {VmError} VMM_FAILED with QEMU's words when the VMM refuses, VMM_GONE, TIMEOUT (after 60 s by default), ABORTED
+   * @throws {VmError} VMM_FAILED with the VMM's words when it refuses, VMM_GONE, TIMEOUT (after 60 s by default),
+   *   ABORTED, INVALID_ARGUMENT when the arguments can't be JSON
    */
   async execute<T = unknown>(command: string, args?: Record<string, unknown>, options: CallOptions = {}): Promise<T> {
     if (this.#end !== undefined) throw this.#end.with({ operation: command });
@@ -102,7 +105,7 @@ export class QmpClient implements AsyncDisposable {
     const id = `${this.#prefix}-${++this.#sent}`;
     try {
       scope.throwIfEnded();
-      const text = JSON.stringify(args === undefined ? { execute: command, id } : { execute: command, arguments: args, id });
+      const text = asText(args === undefined ? { execute: command, id } : { execute: command, arguments: args, id });
       const answer = new Promise<unknown>((resolve, reject) => this.#waiters.set(id, { command, resolve, reject }));
       this.#stream.write(`${text}\n`);
       return (await scope.race(answer)) as T;
@@ -171,7 +174,10 @@ export class QmpClient implements AsyncDisposable {
         const waiter = this.#waiterOf(message.id);
         const text = printable(message.description);
         waiter?.reject(
-          new VmError('VMM_FAILED', `${waiter.command}: ${text}`, { operation: waiter.command, cause: { class: message.class } }),
+          new VmError('VMM_FAILED', `${waiter.command}: ${text}`, {
+            operation: waiter.command,
+            cause: { class: message.class },
+          }),
         );
         break;
       }
@@ -195,5 +201,13 @@ export class QmpClient implements AsyncDisposable {
     this.#waiters.clear();
     this.#stream.destroy();
     process.nextTick(() => this.events.emit('close', reason));
+  }
+}
+
+function asText(message: Record<string, unknown>): string {
+  try {
+    return JSON.stringify(message);
+  } catch (error) {
+    throw VmError.from(error, 'INVALID_ARGUMENT');
   }
 }

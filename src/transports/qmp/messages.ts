@@ -31,12 +31,19 @@ export function parseMessage(line: string): QmpMessage | undefined {
   const { QMP: greeting, event, error } = value;
   if (isObject(error)) {
     const { class: name, desc } = error;
-    return { kind: 'error', id: value['id'], class: asText(name, 'GenericError'), description: asText(desc, 'no reason given') };
+    return {
+      kind: 'error',
+      id: value['id'],
+      class: asText(name, 'GenericError'),
+      description: asText(desc, 'no reason given'),
+    };
   }
   if (typeof event === 'string') {
     const data = isObject(value['data']) ? value['data'] : {};
     const { timestamp } = value;
-    return isTimestamp(timestamp) ? { kind: 'event', event: { event, data, timestamp } } : { kind: 'event', event: { event, data } };
+    return isTimestamp(timestamp)
+      ? { kind: 'event', event: { event, data, timestamp } }
+      : { kind: 'event', event: { event, data } };
   }
   return isGreeting(greeting) ? { kind: 'greeting', greeting } : undefined;
 }

@@ -18,12 +18,22 @@ function file(content: string): string {
 
 it('sets what has a value and takes the rest from the host', () => {
   const host = { FOO: 'host', SECRET: 's' };
-  expect({ ...guestEnvironment(['A=1', 'B=', 'C=x=y', 'FOO', 'MISSING'], [], host) }).toEqual({ A: '1', B: '', C: 'x=y', FOO: 'host' });
+  expect({ ...guestEnvironment(['A=1', 'B=', 'C=x=y', 'FOO', 'MISSING'], [], host) }).toEqual({
+    A: '1',
+    B: '',
+    C: 'x=y',
+    FOO: 'host',
+  });
 });
 
 it('reads files first, so that single words win', () => {
   const name = file('# comment\n\nA=file\r\n  B=indented\nQ="quoted"\nFOO\n');
-  expect({ ...guestEnvironment(['A=word'], [name], { FOO: 'host' }) }).toEqual({ A: 'word', B: 'indented', Q: '"quoted"', FOO: 'host' });
+  expect({ ...guestEnvironment(['A=word'], [name], { FOO: 'host' }) }).toEqual({
+    A: 'word',
+    B: 'indented',
+    Q: '"quoted"',
+    FOO: 'host',
+  });
 });
 
 it('takes any name, even those that objects have', () => {

@@ -5,7 +5,11 @@ import { VmError } from '../../../src/errors.ts';
 const plain = { colour: false };
 
 it('tells the code, the last words of VMM and guest, then what to do', () => {
-  const error = new VmError('START_FAILED', 'the VMM ended', { log: 'one\ntwo\n', console: 'boot\n', advice: 'Do this.' });
+  const error = new VmError('START_FAILED', 'the VMM ended', {
+    log: 'one\ntwo\n',
+    console: 'boot\n',
+    advice: 'Do this.',
+  });
   expect(errorText(error, plain)).toBe(
     [
       'polyvisor: START_FAILED: the VMM ended',
@@ -28,7 +32,9 @@ it('leaves out words that are empty, and falls back on the advice of the code', 
 it("puts the library's advice in the words of the command line", () => {
   expect(errorText(new VmError('TIMEOUT', 'too slow'), plain)).toContain('advice: Give more time with `--timeout`.');
   expect(errorText(new VmError('START_TIMEOUT', 'too slow'), plain)).toContain('`--start-timeout`');
-  expect(errorData(new VmError('HYPERVISOR_NOT_FOUND', 'x'))).toMatchObject({ error: { advice: expect.stringContaining('`--hypervisor-path`') } });
+  expect(errorData(new VmError('HYPERVISOR_NOT_FOUND', 'x'))).toMatchObject({
+    error: { advice: expect.stringContaining('`--hypervisor-path`') },
+  });
 });
 
 it('shows the stack of what is a fault of ours', () => {
@@ -37,7 +43,10 @@ it('shows the stack of what is a fault of ours', () => {
 });
 
 it('takes an output that cannot be written for no fault of ours', () => {
-  const error = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC', syscall: 'write' });
+  const error = Object.assign(new Error('ENOSPC: no space left on device, write'), {
+    code: 'ENOSPC',
+    syscall: 'write',
+  });
   expect(errorText(error, plain)).toMatch(/^polyvisor: IO: the output cannot be written: ENOSPC/);
 });
 
@@ -50,10 +59,18 @@ it('colours only when it may', () => {
 it('is data with all facts, and with what a command had written', () => {
   const result = { exitCode: 137, timedOut: true, oomKilled: false, stdout: 'out', stderr: '', durationMs: 1.6 };
   const bytes = { stdoutBytes: Buffer.from('out'), stderrBytes: Buffer.alloc(0) };
-  const error = Object.assign(new VmError('TIMEOUT', 'too slow', { operation: 'exec', path: 'sh' }), { result: { ...result, ...bytes } });
+  const error = Object.assign(new VmError('TIMEOUT', 'too slow', { operation: 'exec', path: 'sh' }), {
+    result: { ...result, ...bytes },
+  });
   expect(errorData(error)).toEqual({
     ...result,
     durationMs: 2,
-    error: { code: 'TIMEOUT', message: 'too slow', advice: 'Give more time with `--timeout`.', operation: 'exec', path: 'sh' },
+    error: {
+      code: 'TIMEOUT',
+      message: 'too slow',
+      advice: 'Give more time with `--timeout`.',
+      operation: 'exec',
+      path: 'sh',
+    },
   });
 });

@@ -4,7 +4,10 @@ import { addExecFlags, type ExecFlags } from '../../../src/cli/exec-flags.ts';
 import { addVmFlags, type VmFlags, vmOptions } from '../../../src/cli/vm-flags.ts';
 
 function parse(words: string[]): { flags: VmFlags & ExecFlags; argv: string[] } {
-  const command = addExecFlags(addVmFlags(new Command('x')), 'time').argument('[argv...]').passThroughOptions().exitOverride();
+  const command = addExecFlags(addVmFlags(new Command('x')), 'time')
+    .argument('[argv...]')
+    .passThroughOptions()
+    .exitOverride();
   command.configureOutput({ writeErr: () => undefined });
   command.parse(words, { from: 'user' });
   return { flags: command.opts(), argv: command.args };
@@ -19,7 +22,22 @@ it('says nothing of a VM that nothing was said of', () => {
 });
 
 it('turns flags into options of the library, with absolute paths and units', () => {
-  const words = ['--name', 'web', '--hypervisor', 'mock', '--accel', 'tcg', '-m', '1.5G', '--cpus', '2', '--kernel', 'k', '--initrd', '/i'];
+  const words = [
+    '--name',
+    'web',
+    '--hypervisor',
+    'mock',
+    '--accel',
+    'tcg',
+    '-m',
+    '1.5G',
+    '--cpus',
+    '2',
+    '--kernel',
+    'k',
+    '--initrd',
+    '/i',
+  ];
   expect(options([...words, '--append', 'quiet  root=/dev/vda x="a b"'])).toEqual({
     name: 'web',
     hypervisor: 'mock',

@@ -19,7 +19,7 @@ it('ends all at once when no command runs', () => {
 });
 
 it('gives the first signal to the command and ends all at the second', () => {
-  const command = vi.fn();
+  const command = vi.fn<(signal: string) => void>();
   interrupts.forwardTo(command);
   raise('SIGINT');
   expect(command.mock.calls).toEqual([['SIGINT']]);
@@ -32,7 +32,7 @@ it('gives the first signal to the command and ends all at the second', () => {
 });
 
 it('ends all when the terminal hangs up, and when the command is over', () => {
-  interrupts.forwardTo(vi.fn());
+  interrupts.forwardTo(vi.fn<() => void>());
   raise('SIGHUP');
   expect(interrupts.exitCode).toBe(129);
 });
@@ -58,7 +58,9 @@ it('is silent about work that a signal ended, and about nothing else', async () 
     throw signal.reason;
   });
   expect(process.exitCode).toBe(143);
-  await expect(interruptible(() => Promise.reject(new VmError('ABORTED', 'by someone else')))).rejects.toThrow('ABORTED');
+  await expect(interruptible(() => Promise.reject(new VmError('ABORTED', 'by someone else')))).rejects.toThrow(
+    'ABORTED',
+  );
   const failing = interruptible(() => {
     raise('SIGTERM');
     return Promise.reject(new VmError('IO', 'cannot remove'));

@@ -14,7 +14,8 @@ function show(target: Partial<ProgressTarget> & { isTTY?: boolean }, act: (progr
 describe('without a terminal', () => {
   it('writes a line for what takes time, and for when it is done', () => {
     const text = show({}, (progress) => {
-      for (const event of [phase('create'), phase('start'), phase('boot'), phase('ready', 2940)]) progress.onEvent(event);
+      for (const event of [phase('create'), phase('start'), phase('boot'), phase('ready', 2940)])
+        progress.onEvent(event);
       progress.end();
     });
     expect(text).toBe('polyvisor: start it\npolyvisor: ready after 2.9 s\n');
@@ -22,7 +23,8 @@ describe('without a terminal', () => {
 
   it('writes each step of an image once, whatever the number of reports', () => {
     const text = show({}, (progress) => {
-      for (const done of [1, 2, 3]) progress.onEvent({ type: 'image', event: { phase: 'download', message: 'kernel', done, total: 3 } });
+      for (const done of [1, 2, 3])
+        progress.onEvent({ type: 'image', event: { phase: 'download', message: 'kernel', done, total: 3 } });
       progress.onBuildEvent({ phase: 'store', message: 'storing' });
       progress.onBuildEvent({ phase: 'done', message: '/folder' });
     });
@@ -59,11 +61,19 @@ describe('on a terminal', () => {
       vi.advanceTimersByTime(1000);
     });
     expect(text).not.toContain('\n');
-    expect(text.split('\r\u001B[K')).toEqual(['', 'polyvisor: boot it (0 ms)', 'polyvisor: boot it (100 ms)', 'polyvisor: boot it (200 ms)', '']);
+    expect(text.split('\r\u001B[K')).toEqual([
+      '',
+      'polyvisor: boot it (0 ms)',
+      'polyvisor: boot it (100 ms)',
+      'polyvisor: boot it (200 ms)',
+      '',
+    ]);
   });
 
   it('never wraps', () => {
-    const text = show({ isTTY: true, env }, (progress) => progress.onBuildEvent({ phase: 'store', message: 'x'.repeat(100) }));
+    const text = show({ isTTY: true, env }, (progress) =>
+      progress.onBuildEvent({ phase: 'store', message: 'x'.repeat(100) }),
+    );
     expect(text.replace('\r\u001B[K', '')).toHaveLength(39);
   });
 
@@ -79,7 +89,7 @@ describe('on a terminal', () => {
 
   it('tells how much of a download is there', () => {
     const event = { phase: 'download', message: 'kernel', done: 2 ** 20, total: 2 ** 21 } as const;
-    expect(show({ isTTY: true, env, }, (progress) => progress.onBuildEvent(event))).toContain('kernel 1.0 MiB of 2.0');
+    expect(show({ isTTY: true, env }, (progress) => progress.onBuildEvent(event))).toContain('kernel 1.0 MiB of 2.0');
   });
 
   it('colours unless it must not', () => {

@@ -13,8 +13,27 @@ describe('shellQuote', () => {
   });
 
   it('gives every word back through a real shell', () => {
-    const words = ['', ' ', "it's", '"', '$HOME', '`id`', 'a\nb', '*', '~', '#x', '\\', '{"a":1}', '!', 'ä', '-', "'''"];
-    const printed = execFileSync('/bin/sh', ['-c', `printf '%s\\0' ${words.map(shellQuote).join(' ')}`], { encoding: 'utf8' });
+    const words = [
+      '',
+      ' ',
+      "it's",
+      '"',
+      '$HOME',
+      '`id`',
+      'a\nb',
+      '*',
+      '~',
+      '#x',
+      '\\',
+      '{"a":1}',
+      '!',
+      'ä',
+      '-',
+      "'''",
+    ];
+    const printed = execFileSync('/bin/sh', ['-c', `printf '%s\\0' ${words.map(shellQuote).join(' ')}`], {
+      encoding: 'utf8',
+    });
     expect(printed.split('\0').slice(0, -1)).toEqual(words);
   });
 });

@@ -10,7 +10,12 @@ it('makes columns as wide as their widest cell and writes a dash for an empty on
       ['', 'x'],
     ],
   );
-  expect(text.split('\n')).toEqual(['NAME          STATUS', 'a-long-name   running', 'b             -', '-             x']);
+  expect(text.split('\n')).toEqual([
+    'NAME          STATUS',
+    'a-long-name   running',
+    'b             -',
+    '-             x',
+  ]);
 });
 
 it('prints its headings without rows, and no blanks at the end of a line', () => {

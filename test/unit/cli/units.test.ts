@@ -4,7 +4,16 @@ import { age, duration, mebibytes } from '../../../src/cli/units.ts';
 it('tells an age with its largest unit', () => {
   const now = Date.parse('2030-01-10T00:00:00Z');
   const of = (seconds: number): string => age(new Date(now - seconds * 1000).toISOString(), now);
-  expect([0, 59, 60, 3599, 3600, 86_399, 86_400, 200_000].map(of)).toEqual(['0s', '59s', '1m', '59m', '1h', '23h', '1d', '2d']);
+  expect([0, 59, 60, 3599, 3600, 86_399, 86_400, 200_000].map(of)).toEqual([
+    '0s',
+    '59s',
+    '1m',
+    '59m',
+    '1h',
+    '23h',
+    '1d',
+    '2d',
+  ]);
 });
 
 it('tells no age of what has no date, and none below zero', () => {

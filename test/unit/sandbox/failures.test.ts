@@ -105,8 +105,8 @@ describe('a guest', () => {
   });
 
   it('whose agent talks another language is refused', async () => {
-    const hypervisorPath = fakeAgent(at, 'socket.resume(); socket.write("HTTP/1.1 200 OK\\r\\n".repeat(9999));');
-    expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath, startTimeoutMs: 5000 }))).toMatch(/^(AGENT_PROTOCOL|START_TIMEOUT)$/);
+    const hypervisorPath = fakeAgent(at, 'socket.resume(); const say = () => socket.write("HTTP/1.1 200 OK\\r\\n".repeat(9999), say); say();');
+    expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath }))).toBe('AGENT_PROTOCOL');
     expectNoVm();
   });
 
@@ -190,7 +190,7 @@ describe('an operation of a running VM', () => {
     const vm = await Vm.create(told('die', operation));
     try {
       expect(await codeOf(call(vm))).toBe('VMM_GONE');
-      expect(await codeOf(vm.exec(['true']))).toBe('AGENT_GONE');
+      expect(await codeOf((async () => vm.exec(['true']))())).toBe('AGENT_GONE');
     } finally {
       await vm.remove();
     }

@@ -89,6 +89,6 @@ it('says for each hypervisor whether it is usable and, where it is not, what to 
   expect(text).toMatch(/^mock +yes +- +1 +\/m$/m);
   expect(text).toMatch(/^acrn +no +- +- +-$/m);
   expect(text).toContain('acrn: no acrn-dm\n  -> Install it.');
-  expect(text).toContain('kvm     broken: no /dev/kvm');
+  expect(text).toContain('kvm     no: no /dev/kvm');
   expect(text).toContain('not built yet');
 });

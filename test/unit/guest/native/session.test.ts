@@ -209,6 +209,16 @@ describe('a session ends', () => {
     expect(fake.host.destroyed).toBe(true);
   });
 
+  test('by close, also when the guest has stopped reading', async () => {
+    const { fake, agent } = await connectFake();
+    fake.guest.removeAllListeners('data').pause();
+    const exec = agent.exec(['x'], { stdin: 'x'.repeat(60_000) });
+    await settled();
+    await agent.close();
+    await expect(exec).rejects.toMatchObject({ code: 'AGENT_GONE' });
+    expect(fake.host.destroyed).toBe(true);
+  });
+
   test('by the agent’s ERROR', async () => {
     const { fake, agent } = await connectFake();
     const exec = agent.exec(['x']);

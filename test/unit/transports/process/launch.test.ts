@@ -1,4 +1,14 @@
-import { chmodSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { isAlive } from '../../../../src/state/process-identity.ts';
 import { readExit } from '../../../../src/transports/process/exit-status.ts';
@@ -51,12 +61,15 @@ describe.each(Object.entries(shells))('under %s', (_, shell) => {
     expect(at.read('exit')).toBe('signal 9 by lease\n');
   });
 
-  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('%s to the keeper ends the program, without pruning', async (signal) => {
-    const launched = await launch(at.options(['sleep', '100'], { shell, prune: ['touch', at.file('pruned')] }));
-    process.kill(launched.keeper?.pid ?? 0, signal);
-    expect(await launched.waitExit()).toEqual({ signal: 'SIGKILL', by: 'end' });
-    expect(readdirSync(at.folder)).not.toContain('pruned');
-  });
+  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
+    '%s to the keeper ends the program, without pruning',
+    async (signal) => {
+      const launched = await launch(at.options(['sleep', '100'], { shell, prune: ['touch', at.file('pruned')] }));
+      process.kill(launched.keeper?.pid ?? 0, signal);
+      expect(await launched.waitExit()).toEqual({ signal: 'SIGKILL', by: 'end' });
+      expect(readdirSync(at.folder)).not.toContain('pruned');
+    },
+  );
 
   test('ending it at any moment of its start leaves nothing', async () => {
     for (let round = 0; round < 20; round++) {
@@ -133,10 +146,16 @@ test('programs that cannot be started are refused', async () => {
   await expect(launch(at.options([]))).rejects.toMatchObject(missing);
   await expect(launch(at.options([at.folder]))).rejects.toMatchObject(refused);
   await expect(launch(at.options([at.file('plain')]))).rejects.toMatchObject(refused);
-  await expect(launch(at.options(['true'], { cwd: at.file('nowhere') }))).rejects.toMatchObject({ code: 'START_FAILED' });
+  await expect(launch(at.options(['true'], { cwd: at.file('nowhere') }))).rejects.toMatchObject({
+    code: 'START_FAILED',
+  });
   await expect(launch(at.options(['true', 'a\0b']))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-  await expect(launch(at.options(['true'], { env: { '-u': 'x' } }))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-  await expect(launch(at.options(['true'], { signal: AbortSignal.abort() }))).rejects.toMatchObject({ code: 'ABORTED' });
+  await expect(launch(at.options(['true'], { env: { '-u': 'x' } }))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+  });
+  await expect(launch(at.options(['true'], { signal: AbortSignal.abort() }))).rejects.toMatchObject({
+    code: 'ABORTED',
+  });
 });
 
 test('a program that ends before it is detached', async () => {
@@ -159,7 +178,8 @@ function inheritable(): Set<string> {
   for (const fd of readdirSync('/proc/self/fd')) {
     try {
       // O_CLOEXEC is 02000000, and the flags are octal (proc(5)).
-      if (Number(fd) > 15 && (Number.parseInt(/^flags:\s*(\d+)/m.exec(flags(fd))?.[1] ?? '', 8) & 0o2000000) === 0) found.add(fd);
+      if (Number(fd) > 15 && (Number.parseInt(/^flags:\s*(\d+)/m.exec(flags(fd))?.[1] ?? '', 8) & 0o2000000) === 0)
+        found.add(fd);
     } catch {
       // the descriptor of the listing itself
     }
@@ -168,13 +188,15 @@ function inheritable(): Set<string> {
 }
 
 function processesOfSession(session: number | undefined): number[] {
-  return readdirSync('/proc').map(Number).filter((pid) => {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-      const [state, , , sid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return state !== 'Z' && Number(sid) === session;
-    } catch {
-      return false;
-    }
-  });
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+        const [state, , , sid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+        return state !== 'Z' && Number(sid) === session;
+      } catch {
+        return false;
+      }
+    });
 }

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -28,10 +28,10 @@ test('an owner killed with SIGKILL takes program and keeper along, and the prune
 });
 
 test('an owner killed at any moment of a launch leaves no process', async () => {
+  writeFileSync(at.file('followed'), '');
   for (let round = 0; round < 12; round++) {
-    // The last word makes its processes known by their command lines.
-    const argv = ['/bin/sh', '-c', 'sleep 100; :', at.folder];
-    const owner = startOwner(at.options(argv, { prune: ['touch', at.file('pruned')] }));
+    // Its command line tells whose it is.
+    const owner = startOwner(at.options(['tail', '-f', at.file('followed')], { prune: ['touch', at.file('pruned')] }));
     await owner.next();
     await delay(round * 5);
     owner.process.kill('SIGKILL');

@@ -1,0 +1,9 @@
+/* The user's disk image as the root of everything that runs. */
+#ifndef POLYVISOR_ROOT_H
+#define POLYVISOR_ROOT_H
+
+/* If the kernel's command line says `polyvisor.root=/dev/NAME` (and `polyvisor.rootfstype=TYPE`, default ext4): waits for
+   that device, mounts it read-only with a writable layer in memory over it, and makes that `/`. Dies if it can't. */
+void root_enter(void);
+
+#endif
