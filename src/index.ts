@@ -1,5 +1,6 @@
 export { errorCodes, VmError, type ErrorCode, type ErrorFacts } from './errors.ts';
-export { Vm, type VmStopOptions } from './sandbox/vm.ts';
+export { Vm } from './sandbox/vm.ts';
+export { stopVm, type VmStopOptions } from './sandbox/stop-vm.ts';
 export type { VmOptions } from './sandbox/vm-options.ts';
 export type { Phase, VmEvent, VmEventListener } from './sandbox/events.ts';
 export { inspectVm, removeVm, type VmInspection, type VmSummary } from './sandbox/inspect.ts';

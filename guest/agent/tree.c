@@ -111,6 +111,19 @@ static void first_ended(struct tree *t, int status) {
   t->changed(t);
 }
 
+/* All is over once the supervisor has said its last word and has been reaped, in whichever order we learn of it. */
+static void supervisor_left(struct tree *t) {
+  if (t->control.fd >= 0 || t->supervisor > 0) return;
+  /* One that was killed couldn't say how the first process ended; what it leaves falls to us. */
+  if (!t->first_ended) {
+    supervisor_strays(trees);
+    t->first_ended = true;
+    t->status = SIGKILL;
+  }
+  tree_gone(t);
+  t->changed(t);
+}
+
 static void supervisor_speaks(struct watch *w, uint32_t events) {
   struct tree *t = (struct tree *)(void *)((char *)w - offsetof(struct tree, control));
   struct supervisor_report report;
@@ -129,14 +142,7 @@ static void supervisor_speaks(struct watch *w, uint32_t events) {
     if (w->fd < 0) return;
   }
   loop_close(w);
-  /* A supervisor that was killed couldn't say how the first process ended; what it leaves falls to us. */
-  if (!t->first_ended) {
-    supervisor_strays(trees);
-    t->first_ended = true;
-    t->status = SIGKILL;
-  }
-  tree_gone(t);
-  t->changed(t);
+  supervisor_left(t);
 }
 
 void tree_kill(struct tree *t) {
@@ -164,9 +170,14 @@ void tree_reap(void) {
   while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
     struct tree *t = trees;
     while (t && !(t->group >= 0 && t->pid == pid && !t->first_ended) && t->supervisor != pid) t = t->next;
-    if (!t) strays = true;
-    else if (t->supervisor != pid) first_ended(t, status);
-    else t->supervisor = -1; /* its socket says the rest */
+    if (!t) {
+      strays = true;
+    } else if (t->supervisor != pid) {
+      first_ended(t, status);
+    } else {
+      t->supervisor = -1;
+      supervisor_left(t);
+    }
   }
   if (strays && !cgroup_usable()) supervisor_strays(trees);
 }

@@ -28,8 +28,11 @@ export function callScope(what: string, options: CallOptions = {}): CallScope {
     throw new VmError('INVALID_ARGUMENT', `timeoutMs must be above 0 and below 2^31, not ${timeoutMs}`);
   }
   const controller = new AbortController();
+  // An outer scope that ended says why: its time-out must not look like an abort here.
   const aborted = (): void =>
-    controller.abort(new VmError('ABORTED', `${what} was aborted`, { cause: signal?.reason }));
+    controller.abort(
+      signal?.reason instanceof VmError ? signal.reason : new VmError('ABORTED', `${what} was aborted`, { cause: signal?.reason }),
+    );
   let timer: NodeJS.Timeout | undefined;
   if (signal?.aborted === true) aborted();
   else {

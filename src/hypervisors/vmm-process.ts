@@ -101,7 +101,7 @@ export class VmmProcess {
       return;
     }
     if (this.#identity === undefined) return;
-    if (signalProcess(this.#identity, 'SIGKILL')) await this.wait({ timeoutMs: killMs, ...options });
+    if (signalProcess(this.#identity, 'SIGKILL')) await this.wait({ signal: options.signal, timeoutMs: options.timeoutMs ?? killMs });
   }
 
   /** Leaves the process without an owner and without a keeper. */

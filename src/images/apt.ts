@@ -34,7 +34,9 @@ export async function fetchLists(folder: string, signal?: AbortSignal): Promise<
   const cache = join(folder, 'cache');
   await mkdir(join(state, 'lists', 'partial'), { recursive: true });
   await mkdir(join(cache, 'archives', 'partial'), { recursive: true });
-  const options = [`Dir::State=${state}`, 'Dir::State::status=/var/lib/dpkg/status', `Dir::Cache=${cache}`].flatMap((option) => ['-o', option]);
+  const options = [`Dir::State=${state}`, 'Dir::State::status=/var/lib/dpkg/status', `Dir::Cache=${cache}`].flatMap(
+    (option) => ['-o', option],
+  );
   const lists = { options };
   const result = await apt('apt-get', lists, ['update'], { signal });
   if (result.exitCode !== 0) throw failed('the package lists cannot be fetched', result);
@@ -46,13 +48,18 @@ export async function fetchLists(folder: string, signal?: AbortSignal): Promise<
  * @returns undefined when the lists don't have it
  * @throws {VmError} HOST_MISSING, ABORTED, IMAGE_BUILD_FAILED
  */
-export async function findPackage(name: string, lists: AptLists, signal?: AbortSignal): Promise<AptPackage | undefined> {
+export async function findPackage(
+  name: string,
+  lists: AptLists,
+  signal?: AbortSignal,
+): Promise<AptPackage | undefined> {
   const result = await apt('apt-cache', lists, ['show', '--no-all-versions', name], { signal });
   if (result.exitCode !== 0) return undefined;
   const fields = new Map(result.stdout.split('\n\n', 1)[0]?.split('\n').map(splitField) ?? []);
   const [version, sha256, size] = [fields.get('Version'), fields.get('SHA256'), Number(fields.get('Size'))];
   // A package that is installed but in no list has no hash, and cannot be downloaded.
-  if (fields.get('Package') !== name || version === undefined || sha256 === undefined || !Number.isSafeInteger(size)) return undefined;
+  if (fields.get('Package') !== name || version === undefined || sha256 === undefined || !Number.isSafeInteger(size))
+    return undefined;
   return { name, version, depends: dependencies(fields.get('Depends') ?? ''), sha256: sha256.toLowerCase(), size };
 }
 
@@ -72,11 +79,21 @@ export async function downloadPackage(
     if (percent !== undefined) options.onPercent?.(Number(percent));
   };
   const args = ['-o', 'APT::Status-Fd=1', 'download', `${wanted.name}=${wanted.version}`];
-  const result = await apt('apt-get', lists, args, { cwd: folder, signal: options.signal, onLine, timeoutMs: 1_800_000 });
+  const result = await apt('apt-get', lists, args, {
+    cwd: folder,
+    signal: options.signal,
+    onLine,
+    timeoutMs: 1_800_000,
+  });
   if (result.exitCode !== 0) throw failed(`${wanted.name} ${wanted.version} cannot be downloaded`, result);
 }
 
-function apt(program: 'apt-get' | 'apt-cache', lists: AptLists, args: readonly string[], options: ToolOptions): Promise<ToolResult> {
+function apt(
+  program: 'apt-get' | 'apt-cache',
+  lists: AptLists,
+  args: readonly string[],
+  options: ToolOptions,
+): Promise<ToolResult> {
   // As root apt would download as the user _apt, who may not write to our folders.
   const asRoot = process.getuid?.() === 0 ? ['-o', 'APT::Sandbox::User=root'] : [];
   return runTool(program, ['-q', ...lists.options, ...asRoot, ...args], { ...options, advice: aptAdvice });
@@ -92,7 +109,10 @@ function dependencies(text: string): string[] {
 }
 
 function failed(what: string, result: ToolResult): VmError {
-  const words = result.errors.split('\n').filter((line) => /^[EW]:/.test(line)).slice(0, 8);
+  const words = result.errors
+    .split('\n')
+    .filter((line) => /^[EW]:/.test(line))
+    .slice(0, 8);
   return new VmError('IMAGE_BUILD_FAILED', `${what}: ${words.join(' ') || `apt ended with code ${result.exitCode}`}`, {
     exitCode: result.exitCode,
     log: result.errors,

@@ -1,16 +1,29 @@
 import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { VmError } from '../errors.ts';
 import { aptAdvice } from './apt.ts';
 import { describeBytes, sha256 } from './file-record.ts';
 import { hostArchitecture } from './host-architecture.ts';
 import { runTool } from './host-tool.ts';
-import { defaultImageName, manifestVersion, type BuildEvent, type GuestImage, type ImageManifest, type PackageRecord } from './image.ts';
+import {
+  defaultImageName,
+  manifestVersion,
+  type BuildEvent,
+  type GuestImage,
+  type ImageManifest,
+  type PackageRecord,
+} from './image.ts';
 import { makeInitrd } from './initrd.ts';
 import { unpackKernel } from './kernel.ts';
 import { resolveModules } from './modules.ts';
-import { obtainPackage, prunePackages, resolvePackages, unpackPackage, type BuildScope, type GuestPackages } from './packages.ts';
+import {
+  obtainPackage,
+  prunePackages,
+  resolvePackages,
+  unpackPackage,
+  type BuildScope,
+  type GuestPackages,
+} from './packages.ts';
 import { recipe, recipeHash } from './recipe.ts';
 import { describeAgent, imageFolder, listImages, openScratch, storeImage } from './store.ts';
 
@@ -26,11 +39,6 @@ export interface BuildOptions {
   force?: boolean | undefined;
 }
 
-/** Where the package keeps the guest agent's program. */
-export function defaultAgentPath(): string {
-  return fileURLToPath(new URL('../../dist/guest/polyvisor-agent', import.meta.url));
-}
-
 /**
  * Makes the default guest from Debian packages and the agent, without root, unless the very same is in the cache. Equal packages and
  * an equal agent give equal bytes. Whatever ends the build, no half-made image is left; two builds at once don't disturb each other.
@@ -42,7 +50,11 @@ export async function buildDefaultImage(options: BuildOptions): Promise<GuestIma
   await describeAgent(options.agentPath);
   const agent = await readFile(options.agentPath);
   const scratch = await openScratch(cacheFolder).catch((cause: NodeJS.ErrnoException) => {
-    throw new VmError('IO', `cannot write to ${cacheFolder}: ${cause.message}`, { path: cacheFolder, errno: cause.code, cause });
+    throw new VmError('IO', `cannot write to ${cacheFolder}: ${cause.message}`, {
+      path: cacheFolder,
+      errno: cause.code,
+      cause,
+    });
   });
   const scope: BuildScope = { scratch, signal, report: (event) => options.onEvent?.(event) };
   try {
@@ -60,7 +72,9 @@ export async function buildDefaultImage(options: BuildOptions): Promise<GuestIma
 
 /** Decides the image's content: all inputs, and what is done with them. */
 function imageKey({ kernel, busybox }: GuestPackages, agent: Buffer): string {
-  return sha256(JSON.stringify([manifestVersion, recipeHash, process.arch, kernel.sha256, busybox.sha256, sha256(agent)]));
+  return sha256(
+    JSON.stringify([manifestVersion, recipeHash, process.arch, kernel.sha256, busybox.sha256, sha256(agent)]),
+  );
 }
 
 async function cached(cacheFolder: string, key: string, force: boolean): Promise<GuestImage | undefined> {
@@ -69,7 +83,13 @@ async function cached(cacheFolder: string, key: string, force: boolean): Promise
   return (await listImages(cacheFolder)).find((image) => image.folder === folder && image.manifest.key === key);
 }
 
-async function build(cacheFolder: string, wanted: GuestPackages, agent: Buffer, scope: BuildScope, force: boolean): Promise<GuestImage> {
+async function build(
+  cacheFolder: string,
+  wanted: GuestPackages,
+  agent: Buffer,
+  scope: BuildScope,
+  force: boolean,
+): Promise<GuestImage> {
   const store = join(cacheFolder, '.packages');
   const { packages, kernelFile, busyboxFile } = await obtainBoth(wanted, store, scope);
   const kernelFolder = await unpackPackage(kernelFile, packages.kernel.name, scope);
@@ -103,7 +123,12 @@ async function build(cacheFolder: string, wanted: GuestPackages, agent: Buffer, 
     kernelRelease,
     kernelFormat: unpacked === undefined ? 'image' : 'elf',
     commandLine: [...recipe.commandLine],
-    packages: [packages.kernel, packages.busybox].map(({ name, version, sha256: hash, size }): PackageRecord => ({ name, version, sha256: hash, size })),
+    packages: [packages.kernel, packages.busybox].map(({ name, version, sha256: hash, size }): PackageRecord => ({
+      name,
+      version,
+      sha256: hash,
+      size,
+    })),
     inputs: { agent: describeBytes(agent) },
     files: { kernel: describeBytes(kernel), initrd: describeBytes(initrd) },
     bootModules,
@@ -127,7 +152,9 @@ async function obtainBoth(
   store: string,
   scope: BuildScope,
 ): Promise<{ packages: GuestPackages; kernelFile: string; busyboxFile: string }> {
-  const obtain = async (packages: GuestPackages): Promise<{ packages: GuestPackages; kernelFile: string; busyboxFile: string }> => ({
+  const obtain = async (
+    packages: GuestPackages,
+  ): Promise<{ packages: GuestPackages; kernelFile: string; busyboxFile: string }> => ({
     packages,
     kernelFile: await obtainPackage(packages.kernel, packages.lists, store, scope),
     busyboxFile: await obtainPackage(packages.busybox, packages.lists, store, scope),
@@ -135,17 +162,23 @@ async function obtainBoth(
   try {
     return await obtain(wanted);
   } catch (reason) {
-    if (!(reason instanceof VmError) || reason.code !== 'IMAGE_BUILD_FAILED' || wanted.lists.options.length > 0) throw reason;
+    if (!(reason instanceof VmError) || reason.code !== 'IMAGE_BUILD_FAILED' || wanted.lists.options.length > 0)
+      throw reason;
     const fresh = await resolvePackages(scope, true).catch(() => undefined);
     scope.signal?.throwIfAborted();
-    if (fresh === undefined || (fresh.kernel.sha256 === wanted.kernel.sha256 && fresh.busybox.sha256 === wanted.busybox.sha256)) throw reason;
+    if (
+      fresh === undefined ||
+      (fresh.kernel.sha256 === wanted.kernel.sha256 && fresh.busybox.sha256 === wanted.busybox.sha256)
+    )
+      throw reason;
     return obtain(fresh);
   }
 }
 
 async function onlyEntry(folder: string): Promise<string> {
   const [name, ...others] = await readdir(folder);
-  if (name === undefined || others.length > 0) throw new VmError('IMAGE_BUILD_FAILED', 'the kernel package holds not exactly one kernel');
+  if (name === undefined || others.length > 0)
+    throw new VmError('IMAGE_BUILD_FAILED', 'the kernel package holds not exactly one kernel');
   return name;
 }
 
@@ -153,14 +186,16 @@ async function onlyEntry(folder: string): Promise<string> {
 async function listApplets(busybox: string, scope: BuildScope): Promise<string[]> {
   const { stdout, exitCode, errors } = await runTool(busybox, ['--list-full'], { signal: scope.signal });
   const applets = stdout.split('\n').filter((line) => /^(usr\/)?s?bin\/[^/]+$/.test(line));
-  if (exitCode !== 0 || applets.length === 0) throw new VmError('IMAGE_BUILD_FAILED', 'busybox does not list its applets', { log: errors });
+  if (exitCode !== 0 || applets.length === 0)
+    throw new VmError('IMAGE_BUILD_FAILED', 'busybox does not list its applets', { log: errors });
   return applets;
 }
 
 /** Debian compresses kernel modules from version 13 on. */
 async function unpackXz(path: string, scope: BuildScope): Promise<Buffer> {
   const { exitCode, errors } = await runTool('xz', ['-d', '-k', path], { signal: scope.signal, advice: aptAdvice });
-  if (exitCode !== 0) throw new VmError('IMAGE_BUILD_FAILED', `xz cannot unpack a module: ${errors.trim()}`, { exitCode });
+  if (exitCode !== 0)
+    throw new VmError('IMAGE_BUILD_FAILED', `xz cannot unpack a module: ${errors.trim()}`, { exitCode });
   return readFile(path.replace(/\.xz$/, ''));
 }
 

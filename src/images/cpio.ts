@@ -57,7 +57,8 @@ function checkPaths(sorted: readonly CpioEntry[]): void {
     }
     if (path === previous) throw new VmError('INVALID_ARGUMENT', `${path} is twice in the archive`);
     const parent = names.slice(0, -1).join('/');
-    if (parent !== '' && !folders.has(parent)) throw new VmError('INVALID_ARGUMENT', `the folder of ${path} is not in the archive`);
+    if (parent !== '' && !folders.has(parent))
+      throw new VmError('INVALID_ARGUMENT', `the folder of ${path} is not in the archive`);
     if (type === 'directory') folders.add(path);
     previous = path;
   }

@@ -18,7 +18,9 @@ export function isElf64(file: Buffer): boolean {
 export function elfSections(file: Buffer): ElfSection[] {
   const table = sectionTable(file);
   const names = slice(file, table.at(tableIndex(file)));
-  return table.filter(({ type }) => type !== noBits).map((entry) => ({ name: text(names, entry.name), data: slice(file, entry) }));
+  return table
+    .filter(({ type }) => type !== noBits)
+    .map((entry) => ({ name: text(names, entry.name), data: slice(file, entry) }));
 }
 
 /**

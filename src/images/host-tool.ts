@@ -29,14 +29,16 @@ const errorTail = 4096;
  * A non-zero exit is a result.
  * @throws {VmError} HOST_MISSING when there is no such program; ABORTED; IMAGE_BUILD_FAILED when it takes too long, writes too much or is killed
  */
-export async function runTool(program: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> {
+export async function runTool(
+  program: string,
+  args: readonly string[],
+  options: ToolOptions = {},
+): Promise<ToolResult> {
   const { cwd, signal, timeoutMs = 300_000, maxBytes = 4 << 20, onLine } = options;
   if (signal?.aborted === true) throw aborted(signal);
   const child = spawn(program, args, {
     cwd,
-    // Debian keeps some of its tools out of an ordinary user's PATH.
-    env: { ...process.env, LC_ALL: 'C', PATH: `${process.env['PATH'] ?? ''}:/usr/bin:/bin:/usr/sbin:/sbin` },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, LC_ALL: 'C' },
   });
   let stdout = '';
   let errors = '';
@@ -47,7 +49,8 @@ export async function runTool(program: string, args: readonly string[], options:
     child.kill('SIGKILL');
   };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    if (stdout.length + text.length > maxBytes) return end(new VmError('IMAGE_BUILD_FAILED', `${program} wrote more than ${maxBytes} bytes`));
+    if (stdout.length + text.length > maxBytes)
+      return end(new VmError('IMAGE_BUILD_FAILED', `${program} wrote more than ${maxBytes} bytes`));
     stdout += text;
     if (onLine === undefined) return;
     const lines = (partial + text).split('\n');
@@ -59,17 +62,22 @@ export async function runTool(program: string, args: readonly string[], options:
   });
   const onAbort = (): void => end(aborted(signal));
   signal?.addEventListener('abort', onAbort, { once: true });
-  const timer = setTimeout(() => end(new VmError('IMAGE_BUILD_FAILED', `${program} took longer than ${timeoutMs} ms`)), timeoutMs);
+  const timer = setTimeout(
+    () => end(new VmError('IMAGE_BUILD_FAILED', `${program} took longer than ${timeoutMs} ms`)),
+    timeoutMs,
+  );
   try {
     const [exitCode, killedBy] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
       child.on('error', (cause: NodeJS.ErrnoException) => {
-        if (cause.code !== 'ENOENT') return reject(new VmError('IMAGE_BUILD_FAILED', `cannot run ${program}: ${cause.message}`, { cause }));
+        if (cause.code !== 'ENOENT')
+          return reject(new VmError('IMAGE_BUILD_FAILED', `cannot run ${program}: ${cause.message}`, { cause }));
         reject(new VmError('HOST_MISSING', `this host has no program ${program}`, { advice: options.advice, cause }));
       });
       child.on('close', (code, name) => resolve([code, name]));
     });
     if (failure !== undefined) throw failure;
-    if (exitCode === null) throw new VmError('IMAGE_BUILD_FAILED', `${program} was killed by ${killedBy ?? 'a signal'}`, { log: errors });
+    if (exitCode === null)
+      throw new VmError('IMAGE_BUILD_FAILED', `${program} was killed by ${killedBy ?? 'a signal'}`, { log: errors });
     return { exitCode, stdout, errors };
   } finally {
     clearTimeout(timer);
@@ -78,5 +86,7 @@ export async function runTool(program: string, args: readonly string[], options:
 }
 
 function aborted(signal: AbortSignal | undefined): VmError {
-  return signal?.reason instanceof VmError ? signal.reason : new VmError('ABORTED', 'the build of the image was aborted', { cause: signal?.reason });
+  return signal?.reason instanceof VmError
+    ? signal.reason
+    : new VmError('ABORTED', 'the build of the image was aborted', { cause: signal?.reason });
 }

@@ -26,12 +26,25 @@ export function makeInitrd(parts: InitrdParts): Buffer {
     { type: 'character', path: 'dev/null', mode: 0o666, major: 1, minor: 3 },
     { type: 'file', path: 'init', mode: 0o755, content: parts.agent },
     { type: 'file', path: 'bin/busybox', mode: 0o755, content: parts.busybox },
-    ...parts.applets.filter((path) => path !== 'bin/busybox').map((path): CpioEntry => ({ type: 'symlink', path, target: '/bin/busybox' })),
+    ...parts.applets
+      .filter((path) => path !== 'bin/busybox')
+      .map((path): CpioEntry => ({ type: 'symlink', path, target: '/bin/busybox' })),
     text('etc/polyvisor/modules', lines(parts.bootModules.map((name) => paths.get(name) ?? ''))),
-    ...parents(parts.modules.map((module) => `${moduleFolder}/${module.path}`), 'lib'),
-    ...parts.modules.map((module): CpioEntry => ({ type: 'file', path: `${moduleFolder}/${module.path}`, mode: 0o644, content: module.content })),
+    ...parents(
+      parts.modules.map((module) => `${moduleFolder}/${module.path}`),
+      'lib',
+    ),
+    ...parts.modules.map((module): CpioEntry => ({
+      type: 'file',
+      path: `${moduleFolder}/${module.path}`,
+      mode: 0o644,
+      content: module.content,
+    })),
     text(`${moduleFolder}/modules.dep`, lines(parts.modules.map((module) => dependencyLine(module, parts.modules)))),
-    text(`${moduleFolder}/modules.alias`, lines(parts.modules.flatMap(({ name, aliases }) => aliases.map((alias) => `alias ${alias} ${name}`)))),
+    text(
+      `${moduleFolder}/modules.alias`,
+      lines(parts.modules.flatMap(({ name, aliases }) => aliases.map((alias) => `alias ${alias} ${name}`))),
+    ),
   ];
   return cpioArchive(entries);
 }
@@ -67,5 +80,7 @@ function parents(paths: readonly string[], root: string): CpioEntry[] {
     const names = path.split('/');
     for (let count = names.length - 1; count > 0; count--) folders.add(names.slice(0, count).join('/'));
   }
-  return [...folders].filter((path) => path.startsWith(`${root}/`)).map((path) => ({ type: 'directory', path, mode: 0o755 }));
+  return [...folders]
+    .filter((path) => path.startsWith(`${root}/`))
+    .map((path) => ({ type: 'directory', path, mode: 0o755 }));
 }

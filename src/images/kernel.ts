@@ -13,7 +13,8 @@ const maxKernel = 512 << 20;
  * @throws {VmError} FILE_INVALID when the packed kernel is broken
  */
 export function unpackKernel(image: Buffer): Buffer | undefined {
-  if (image.length < 0x260 || image.toString('latin1', 0x202, 0x206) !== 'HdrS' || image.readUInt16LE(0x206) < 0x0208) return undefined;
+  if (image.length < 0x260 || image.toString('latin1', 0x202, 0x206) !== 'HdrS' || image.readUInt16LE(0x206) < 0x0208)
+    return undefined;
   const setupSectors = image[0x1f1] || 4;
   const start = (setupSectors + 1) * 512 + image.readUInt32LE(0x248);
   const length = image.readUInt32LE(0x24c);

@@ -49,7 +49,8 @@ export async function resolveModules(
   const visit = async (name: string, above: readonly string[]): Promise<void> => {
     const path = index.get(name);
     if (path === undefined || resolved.has(name)) return;
-    if (above.includes(name)) throw new VmError('FILE_INVALID', `the kernel modules ${[...above, name].join(', ')} need each other`);
+    if (above.includes(name))
+      throw new VmError('FILE_INVALID', `the kernel modules ${[...above, name].join(', ')} need each other`);
     const file = join(folder, path);
     const content = lightModule(path.endsWith('.ko') ? await readFile(file) : await decompress(file));
     const info = moduleInfo(content);
@@ -80,10 +81,14 @@ function moduleInfo(content: Buffer): [key: string, value: string][] {
 }
 
 function list(info: readonly [string, string][], wanted: string, separator: string): string[] {
-  return info.filter(([key]) => key === wanted).flatMap(([, value]) => value.split(separator).filter((item) => item !== ''));
+  return info
+    .filter(([key]) => key === wanted)
+    .flatMap(([, value]) => value.split(separator).filter((item) => item !== ''));
 }
 
 /** `softdep=pre: a b post: c` asks for a and b before. */
 function preloads(info: readonly [string, string][]): string[] {
-  return list(info, 'softdep', '\n').flatMap((value) => /pre:\s*((?:(?!\w+:)\S+\s*)*)/.exec(value)?.[1]?.split(/\s+/).filter(Boolean) ?? []);
+  return list(info, 'softdep', '\n').flatMap(
+    (value) => /pre:\s*((?:(?!\w+:)\S+\s*)*)/.exec(value)?.[1]?.split(/\s+/).filter(Boolean) ?? [],
+  );
 }

@@ -34,9 +34,14 @@ export async function resolvePackages(scope: BuildScope, fresh = false): Promise
   const found = await lookUp(await fetchLists(await mkdtemp(join(scope.scratch, 'lists-')), scope.signal), scope);
   if (found !== undefined) return found;
   const { kernelPackage } = hostArchitecture();
-  throw new VmError('IMAGE_BUILD_FAILED', `the package sources of this host have no ${kernelPackage} or no busybox-static`, {
-    advice: "Debian's own sources have both: build the image on Debian 12 or newer, or give a kernel and an initrd of your own.",
-  });
+  throw new VmError(
+    'IMAGE_BUILD_FAILED',
+    `the package sources of this host have no ${kernelPackage} or no busybox-static`,
+    {
+      advice:
+        "Debian's own sources have both: build the image on Debian 12 or newer, or give a kernel and an initrd of your own.",
+    },
+  );
 }
 
 async function lookUp(lists: AptLists, { signal }: BuildScope): Promise<GuestPackages | undefined> {
@@ -52,7 +57,12 @@ async function lookUp(lists: AptLists, { signal }: BuildScope): Promise<GuestPac
  * Puts a package into the store of downloads, unless it is there, and returns its path.
  * @throws {VmError} ABORTED; IMAGE_BUILD_FAILED when it cannot be had or is not what the lists say
  */
-export async function obtainPackage(wanted: AptPackage, lists: AptLists, store: string, scope: BuildScope): Promise<string> {
+export async function obtainPackage(
+  wanted: AptPackage,
+  lists: AptLists,
+  store: string,
+  scope: BuildScope,
+): Promise<string> {
   await mkdir(store, { recursive: true, mode: 0o700 });
   const path = join(store, `${wanted.sha256}.deb`);
   const kept = await describeFile(path).catch(() => undefined);
@@ -65,10 +75,14 @@ export async function obtainPackage(wanted: AptPackage, lists: AptLists, store: 
   const folder = await mkdtemp(join(scope.scratch, 'download-'));
   await downloadPackage(wanted, folder, lists, { signal: scope.signal, onPercent: report });
   const [file, ...others] = (await readdir(folder)).filter((name) => name.endsWith('.deb'));
-  if (file === undefined || others.length > 0) throw new VmError('IMAGE_BUILD_FAILED', `apt-get left no file of ${wanted.name}`);
+  if (file === undefined || others.length > 0)
+    throw new VmError('IMAGE_BUILD_FAILED', `apt-get left no file of ${wanted.name}`);
   const { sha256, size } = await describeFile(join(folder, file));
   if (sha256 !== wanted.sha256 || size !== wanted.size) {
-    throw new VmError('IMAGE_BUILD_FAILED', `the download of ${wanted.name} is not what the package lists say: its SHA-256 is ${sha256}, not ${wanted.sha256}`);
+    throw new VmError(
+      'IMAGE_BUILD_FAILED',
+      `the download of ${wanted.name} is not what the package lists say: its SHA-256 is ${sha256}, not ${wanted.sha256}`,
+    );
   }
   report(100);
   await rename(join(folder, file), path);
@@ -81,7 +95,10 @@ export async function unpackPackage(path: string, name: string, scope: BuildScop
   const folder = await mkdtemp(join(scope.scratch, 'unpacked-'));
   const result = await runTool('dpkg-deb', ['-x', path, folder], { signal: scope.signal });
   if (result.exitCode !== 0) {
-    throw new VmError('IMAGE_BUILD_FAILED', `${name} cannot be unpacked: ${result.errors.trim()}`, { exitCode: result.exitCode, log: result.errors });
+    throw new VmError('IMAGE_BUILD_FAILED', `${name} cannot be unpacked: ${result.errors.trim()}`, {
+      exitCode: result.exitCode,
+      log: result.errors,
+    });
   }
   return folder;
 }

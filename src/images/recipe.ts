@@ -32,7 +32,7 @@ const otherModules = [
  * Steps of the kernel's start that are left out: they fill tracefs (/sys/kernel/tracing), which takes a seventh of an emulated
  * boot. The guest has no kernel trace events; all else works without them.
  */
-const skippedSteps = ['tracer_init_tracefs', 'trace_eval_init', 'init_kprobe_trace', 'init_blk_tracer'];
+const skippedSteps = ['tracer_init_tracefs', 'trace_eval_init'];
 
 /** Kernel parameters of the default guest; docs/performance.md says what each saves. */
 const commandLine = [

@@ -20,8 +20,14 @@ export function imageFolder(cacheFolder: string, name: string, key: string): str
  * @param agentPath when given, only an image with this very agent will do
  * @throws {VmError} FILE_NOT_FOUND when there is no such agent
  */
-export async function findImage(cacheFolder: string, name: string, agentPath?: string): Promise<GuestImage | undefined> {
-  const images = (await listImages(cacheFolder)).filter((image) => image.name === name && image.manifest.recipe === recipeHash);
+export async function findImage(
+  cacheFolder: string,
+  name: string,
+  agentPath?: string,
+): Promise<GuestImage | undefined> {
+  const images = (await listImages(cacheFolder)).filter(
+    (image) => image.name === name && image.manifest.recipe === recipeHash,
+  );
   if (images.length === 0 || agentPath === undefined) return images[0];
   const { sha256 } = await describeAgent(agentPath);
   return images.find((image) => image.manifest.inputs.agent.sha256 === sha256);
@@ -31,7 +37,11 @@ export async function findImage(cacheFolder: string, name: string, agentPath?: s
 export async function listImages(cacheFolder: string): Promise<GuestImage[]> {
   const names = await readdir(cacheFolder).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return [];
-    throw new VmError('IO', `cannot read ${cacheFolder}: ${cause.message}`, { path: cacheFolder, errno: cause.code, cause });
+    throw new VmError('IO', `cannot read ${cacheFolder}: ${cause.message}`, {
+      path: cacheFolder,
+      errno: cause.code,
+      cause,
+    });
   });
   const found: { image: GuestImage; made: number }[] = [];
   for (const name of names.filter((entry) => !entry.startsWith('.'))) {
@@ -59,7 +69,13 @@ async function readImage(folder: string): Promise<{ image: GuestImage; made: num
     const path = join(folder, manifestFile);
     const manifest = JSON.parse(await readFile(path, 'utf8')) as ImageManifest;
     if (manifest.schemaVersion !== manifestVersion) return undefined;
-    const image = { name: manifest.name, folder, kernel: join(folder, 'kernel'), initrd: join(folder, 'initrd'), manifest };
+    const image = {
+      name: manifest.name,
+      folder,
+      kernel: join(folder, 'kernel'),
+      initrd: join(folder, 'initrd'),
+      manifest,
+    };
     if ((await stat(image.kernel)).size !== manifest.files.kernel.size) return undefined;
     if ((await stat(image.initrd)).size !== manifest.files.initrd.size) return undefined;
     return { image, made: (await stat(path)).mtimeMs };
@@ -74,7 +90,8 @@ export async function openScratch(cacheFolder: string): Promise<string> {
   await mkdir(cacheFolder, { recursive: true, mode: 0o700 });
   for (const name of await readdir(cacheFolder)) {
     const owner = name.startsWith(scratchPrefix) ? /^(\d+)-(\d+)-/.exec(name.slice(scratchPrefix.length)) : null;
-    if (owner !== null && startTime(owner[1] ?? '') !== owner[2]) await rm(join(cacheFolder, name), { recursive: true, force: true });
+    if (owner !== null && startTime(owner[1] ?? '') !== owner[2])
+      await rm(join(cacheFolder, name), { recursive: true, force: true });
   }
   return mkdtemp(join(cacheFolder, `${scratchPrefix}${process.pid}-${startTime('self') ?? 0}-`));
 }
@@ -82,7 +99,9 @@ export async function openScratch(cacheFolder: string): Promise<string> {
 /** Field 22 of /proc/PID/stat: a pid that was given to another process has another one. Undefined when there is none, or a dead one. */
 function startTime(pid: string): string | undefined {
   try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ');
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ');
     return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
   } catch {
     return undefined;
@@ -93,13 +112,19 @@ function startTime(pid: string): string | undefined {
  * Moves a finished image to its place. Of two builders that make the same image the first one's stays; with `replace` its files are
  * renamed over, one by one, so that a reader always finds a whole file.
  */
-export async function storeImage(cacheFolder: string, made: string, manifest: ImageManifest, replace: boolean): Promise<GuestImage> {
+export async function storeImage(
+  cacheFolder: string,
+  made: string,
+  manifest: ImageManifest,
+  replace: boolean,
+): Promise<GuestImage> {
   const folder = imageFolder(cacheFolder, manifest.name, manifest.key);
   try {
     await rename(made, folder);
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw new VmError('IO', `cannot store the image: ${message}`, { path: folder, errno: code, cause });
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST')
+      throw new VmError('IO', `cannot store the image: ${message}`, { path: folder, errno: code, cause });
     const there = await readImage(folder);
     if (there !== undefined && !replace) return there.image;
     for (const name of ['kernel', 'initrd', manifestFile]) await rename(join(made, name), join(folder, name));

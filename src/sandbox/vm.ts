@@ -1,4 +1,4 @@
-import { callScope, type CallOptions, type CallScope } from '../config/call-options.ts';
+import { callScope, type CallOptions } from '../config/call-options.ts';
 import type { HypervisorType } from '../config/hypervisor-type.ts';
 import { validateName } from '../config/names.ts';
 import { VmError } from '../errors.ts';
@@ -13,18 +13,10 @@ import { bringUp, tearDown } from './bring-up.ts';
 import { recall } from './context.ts';
 import type { Phase } from './events.ts';
 import { describeVm, listVms, type VmInspection, type VmSummary } from './inspect.ts';
-import { prepare } from './prepare.ts';
 import { statusOf } from './status.ts';
+import { endVm, recordEnd, type VmStopOptions } from './stop-vm.ts';
 import { madeUpName } from './vm-name.ts';
 import { splitOptions, type VmOptions } from './vm-options.ts';
-
-/** How `stop` goes about it. */
-export interface VmStopOptions extends CallOptions {
-  /** end the VM without asking the guest; default false */
-  force?: boolean | undefined;
-  /** milliseconds that the guest gets to power off; default 10,000 */
-  graceMs?: number | undefined;
-}
 
 /**
  * A virtual machine. One that this process created and did not detach ends with this process, however that ends.
@@ -66,6 +58,8 @@ export class Vm {
     const scope = callScope('create of the VM', split.call);
     const call = { signal: scope.signal };
     try {
+      // The schema and the builder are heavy, and a process that only connects needs neither.
+      const { prepare } = await import('./prepare.ts');
       const prepared = await prepare({ ...split, call }, report);
       scope.throwIfEnded();
       const { networkNamespace, startTimeoutMs } = split;
@@ -80,8 +74,6 @@ export class Vm {
         throw error;
       }
       return vm;
-    } catch (error) {
-      throw reasonOf(scope, error);
     } finally {
       scope.release();
     }
@@ -154,26 +146,16 @@ export class Vm {
    * @throws {VmError} ABORTED, TIMEOUT
    */
   async stop(options: VmStopOptions = {}): Promise<void> {
-    const { force = false, graceMs = 10_000, ...call } = options;
-    const scope = callScope(`stop of ${this.name}`, call);
-    try {
-      // A guest that stands still can't follow.
-      if (!force && graceMs > 0 && this.#hypervisor.state !== 'paused') await this.#powerOff(graceMs, scope.signal);
-      await this.#dropLink();
-      await this.#hypervisor.stop({ signal: scope.signal, force });
-      await this.#recordEnd('stopped');
-    } catch (error) {
-      throw reasonOf(scope, error);
-    } finally {
-      scope.release();
-    }
+    const link = async (): Promise<AgentLink> => ({ agent: this.agent, close: () => this.#dropLink() });
+    await endVm({ store: this.#store, name: this.name, hypervisor: this.#hypervisor, link }, options);
+    await this.#dropLink();
   }
 
   /** Ends the VM at once. Its files stay until `remove`. */
   async kill(options?: CallOptions): Promise<void> {
     await this.#dropLink();
     await this.#hypervisor.kill(options);
-    await this.#recordEnd('killed');
+    await recordEnd({ store: this.#store, name: this.name, hypervisor: this.#hypervisor }, 'killed');
   }
 
   /** Resolves when the VM has ended, with how. */
@@ -217,33 +199,9 @@ export class Vm {
     await (this.#owned ? this.remove() : this.close());
   }
 
-  async #powerOff(graceMs: number, signal: AbortSignal): Promise<void> {
-    const scope = callScope('the power-off', { signal, timeoutMs: graceMs });
-    try {
-      await this.agent.powerOff('poweroff', { signal: scope.signal });
-      await this.#hypervisor.wait({ signal: scope.signal });
-    } catch (error) {
-      // A guest that does not follow is forced next; a caller that gave up is not overruled.
-      if (signal.aborted) throw error;
-    } finally {
-      scope.release();
-    }
-  }
-
   async #dropLink(): Promise<void> {
     const link = this.#link;
     this.#link = undefined;
     await link?.close();
   }
-
-  async #recordEnd(reason: string): Promise<void> {
-    const exit = await this.#hypervisor.wait();
-    const ended = { at: new Date().toISOString(), exitCode: exit.code, signal: exit.signal, reason: exit.reason ?? reason };
-    await this.#store.update(this.name, { status: 'stopped', ended, keeper: undefined, driver: await this.#hypervisor.saveState() });
-  }
-}
-
-/** Why a call failed: when its own time or signal has ended it that, and not what a step inside made of it. */
-function reasonOf(scope: CallScope, error: unknown): unknown {
-  return scope.signal.aborted && error instanceof VmError ? VmError.from(scope.signal.reason).with(error.facts) : error;
 }

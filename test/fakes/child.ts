@@ -28,7 +28,7 @@ export interface Owner {
 }
 
 /** Starts owner.ts as a process of its own. */
-export function startOwner(options: VmOptions, then?: 'leave' | 'close'): Owner {
+export function startOwner(options: VmOptions, then?: 'close'): Owner {
   const script = fileURLToPath(new URL('owner.ts', import.meta.url));
   const words = [JSON.stringify(options), ...(then === undefined ? [] : [then])];
   const child = spawn(process.execPath, ['--import', 'tsx', script, ...words], { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -1,7 +1,7 @@
 /*
  * A program for tests to kill: creates the VM that its first argument describes, says so in a line of JSON, and stays.
- * Before, it prints a line for every phase, so that it can be killed in the middle. With `leave` as its second argument
- * it does not stay, but ends as a script does that forgets its VM; with `close` it closes the VM first.
+ * Before, it prints a line for every phase, so that it can be killed in the middle. With `close` as its second argument
+ * it does not stay, but closes the VM and ends as a script does that forgets it.
  */
 import { Vm } from '../../src/sandbox/vm.ts';
 import type { VmOptions } from '../../src/sandbox/vm-options.ts';
@@ -13,4 +13,4 @@ const vm = await Vm.create({ ...options, onEvent: (event) => say({ phase: event.
 const { pid, folders } = await vm.inspect();
 say({ name: vm.name, id: vm.id, pid, folders });
 if (then === 'close') await vm.close();
-else if (then !== 'leave') setInterval(() => undefined, 60_000);
+else setInterval(() => undefined, 60_000);

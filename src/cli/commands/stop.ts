@@ -1,5 +1,4 @@
 import { type Command, Option } from 'commander';
-import { VmError } from '../../errors.ts';
 import { forEachName, newCommand } from '../command.ts';
 import { timeMs } from '../option-values.ts';
 
@@ -16,18 +15,8 @@ export function stop(): Command {
     )
     .option('-f, --force', 'do not ask the guest')
     .action(async (names: string[], { time, force }: { time?: number; force?: boolean }) => {
-      const { Vm } = await import('../../sandbox/vm.ts');
-      await forEachName(names, async (name) => {
-        const vm = await Vm.connect(name).catch((error: unknown) => {
-          // As with docker: what has ended already is as it was wanted.
-          if (error instanceof VmError && error.code === 'NOT_RUNNING') return undefined;
-          throw error;
-        });
-        try {
-          await vm?.stop({ graceMs: time, force });
-        } finally {
-          await vm?.close();
-        }
-      });
+      const { stopVm } = await import('../../sandbox/stop-vm.ts');
+      // As with docker: what has ended already is as it was wanted.
+      await forEachName(names, async (name) => void (await stopVm(name, { graceMs: time, force })));
     });
 }

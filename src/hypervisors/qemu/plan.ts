@@ -1,5 +1,5 @@
 import { assetPath } from '../../config/assets.ts';
-import { serializeParams } from '../../config/kernel-params.ts';
+import { deserializeParams, serializeParams } from '../../config/kernel-params.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
@@ -96,9 +96,10 @@ function boot(context: VmContext): string[] {
   return argv;
 }
 
-/** The kernel's command line: ours first, so that the user's parameters win. */
+/** The kernel's command line: ours first, so that the configuration's parameters win; what it sets itself is left to it. */
 function kernelLine(context: VmContext): string {
   const { config } = context;
+  const given = new Set(config.kernelParams.map(({ key }) => key));
   const ours = [
     'console=ttyS0',
     'reboot=t',
@@ -112,5 +113,6 @@ function kernelLine(context: VmContext): string {
     'net.ifnames=0',
     config.debug ? 'debug' : 'quiet',
   ];
-  return [...ours, ...serializeParams(config.kernelParams, '=')].join(' ');
+  const missing = deserializeParams(ours).filter(({ key }) => !given.has(key) || key === 'console');
+  return serializeParams([...missing, ...config.kernelParams], '=').join(' ');
 }

@@ -1,0 +1,176 @@
+import { describe, expect, it } from 'vitest';
+import type { VmConfigInput } from '../../../../src/config/vm-config.ts';
+import type { VmContext } from '../../../../src/hypervisors/hypervisor.ts';
+import { qemu } from '../../../../src/hypervisors/qemu/index.ts';
+import { plan } from '../../../../src/hypervisors/qemu/plan.ts';
+import { contextFor } from '../fixture.ts';
+
+const binary = '/usr/bin/qemu-system-x86_64';
+const argvOf = (input: VmConfigInput = {}, change: Partial<VmContext> = {}): readonly string[] => plan(contextFor(qemu, input, change), binary).argv;
+/** The words after every such option. */
+const after = (argv: readonly string[], option: string): (string | undefined)[] =>
+  argv.flatMap((word, index) => (word === option ? [argv[index + 1]] : []));
+
+describe('the whole plan', () => {
+  it('of a small VM', () => {
+    const { argv, ...rest } = plan(contextFor(qemu), binary);
+    expect(argv.join('\n').replaceAll(/\n(?!-)/g, ' ')).toMatchInlineSnapshot(`
+      "-name paper,debug-threads=on
+      -machine q35,usb=off,vmport=off,hpet=off,graphics=off,sata=off,mem-merge=on,dump-guest-core=off
+      -accel tcg,thread=multi
+      -cpu max
+      -smp cpus=1,maxcpus=8
+      -m size=2048M,slots=10,maxmem=16000M
+      -no-user-config
+      -nodefaults
+      -display none
+      -no-reboot
+      -rtc base=utc,driftfix=slew,clock=host
+      -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+      -chardev socket,id=qmp,path=/run/pv/abcdef012345/qmp.sock,server=on,wait=off
+      -mon chardev=qmp,mode=control
+      -chardev pipe,id=events,path=/run/pv/abcdef012345/ev
+      -mon chardev=events,mode=control
+      -chardev file,id=console,path=/run/pv/abcdef012345/console.log,append=on
+      -serial chardev:console
+      -device {"driver":"pci-bridge","bus":"pcie.0","id":"pci-bridge-0","chassis_nr":1,"shpc":false,"addr":"2"}
+      -device {"driver":"virtio-serial-pci","id":"serial0","max_ports":9}
+      -chardev socket,id=charch0,path=/run/pv/abcdef012345/agent0.sock,server=on,wait=off
+      -device {"driver":"virtserialport","chardev":"charch0","id":"channel0","name":"agent.channel.0"}
+      -chardev socket,id=charch1,path=/run/pv/abcdef012345/agent1.sock,server=on,wait=off
+      -device {"driver":"virtserialport","chardev":"charch1","id":"channel1","name":"agent.channel.1"}
+      -chardev socket,id=charch2,path=/run/pv/abcdef012345/agent2.sock,server=on,wait=off
+      -device {"driver":"virtserialport","chardev":"charch2","id":"channel2","name":"agent.channel.2"}
+      -chardev socket,id=charch3,path=/run/pv/abcdef012345/agent3.sock,server=on,wait=off
+      -device {"driver":"virtserialport","chardev":"charch3","id":"channel3","name":"agent.channel.3"}
+      -chardev socket,id=charch4,path=/run/pv/abcdef012345/agent4.sock,server=on,wait=off
+      -device {"driver":"virtserialport","chardev":"charch4","id":"channel4","name":"agent.channel.4"}
+      -chardev socket,id=charch5,path=/run/pv/abcdef012345/agent5.sock,server=on,wait=off
+      -device {"driver":"virtserialport","chardev":"charch5","id":"channel5","name":"agent.channel.5"}
+      -chardev socket,id=charch6,path=/run/pv/abcdef012345/agent6.sock,server=on,wait=off
+      -device {"driver":"virtserialport","chardev":"charch6","id":"channel6","name":"agent.channel.6"}
+      -chardev socket,id=charch7,path=/run/pv/abcdef012345/agent7.sock,server=on,wait=off
+      -device {"driver":"virtserialport","chardev":"charch7","id":"channel7","name":"agent.channel.7"}
+      -object {"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}
+      -device {"driver":"virtio-rng-pci","rng":"rng0","id":"rng"}
+      -kernel /boot/vmlinuz
+      -initrd /boot/initrd.img
+      -append console=ttyS0 reboot=t panic=-1 nr_cpus=8 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on cryptomgr.notests net.ifnames=0 quiet"
+    `);
+    expect(rest).toMatchInlineSnapshot(`
+      {
+        "binary": "/usr/bin/qemu-system-x86_64",
+        "env": {},
+        "files": [
+          {
+            "content": "{"execute":"qmp_capabilities"}
+      ",
+            "mode": 384,
+            "path": "/run/pv/abcdef012345/ev.in",
+          },
+          {
+            "content": "",
+            "mode": 384,
+            "path": "/run/pv/abcdef012345/ev.out",
+          },
+          {
+            "content": "",
+            "mode": 384,
+            "path": "/run/pv/abcdef012345/console.log",
+          },
+        ],
+        "requests": [],
+      }
+    `);
+  });
+});
+
+describe('words that could mean more than they say', () => {
+  it('a comma in a path stays in the path', () => {
+    const argv = argvOf({}, { runtimeFolder: '/run/a,b' });
+    expect(after(argv, '-chardev')[0]).toBe('socket,id=qmp,path=/run/a,,b/qmp.sock,server=on,wait=off');
+    // Every comma of the folder is doubled: none begins a new property.
+    for (const word of argv) expect(word.replaceAll('a,,b', '')).not.toContain('a,b');
+  });
+
+  it('paths of kernel, initrd and firmware are words of their own', () => {
+    const argv = argvOf({ kernel: '/k,readonly=on', initrd: '/i,x', firmware: '/f,y' });
+    expect([after(argv, '-kernel'), after(argv, '-initrd'), after(argv, '-bios')]).toEqual([['/k,readonly=on'], ['/i,x'], ['/f,y']]);
+  });
+
+  it('devices and objects are JSON', () => {
+    const argv = argvOf({ memPrealloc: true, entropySource: '/dev/ran,dom' });
+    for (const word of [...after(argv, '-device'), ...after(argv, '-object')]) expect(() => JSON.parse(word ?? '') as unknown).not.toThrow();
+    expect(after(argv, '-object').join()).toContain('"/dev/ran,dom"');
+  });
+});
+
+describe('what the configuration decides', () => {
+  it('the accelerator, and with it the CPU', () => {
+    expect([after(argvOf(), '-accel'), after(argvOf(), '-cpu')]).toEqual([['tcg,thread=multi'], ['max']]);
+    const kvm = argvOf({}, { accel: 'kvm' });
+    expect([after(kvm, '-accel'), after(kvm, '-cpu')]).toEqual([['kvm'], ['host']]);
+  });
+
+  it('a CPU model and features', () => {
+    expect(after(argvOf({ cpuModel: 'Skylake-Client', cpuFeatures: ['-hle', '+avx'] }), '-cpu')).toEqual(['Skylake-Client,-hle,+avx']);
+  });
+
+  it('vCPUs and memory', () => {
+    const argv = argvOf({ vcpus: 2, maxVcpus: 4, memoryMiB: 300, memorySlots: 3, memoryOffsetMiB: 100 });
+    expect(after(argv, '-smp')).toEqual(['cpus=2,maxcpus=4']);
+    expect(after(argv, '-m')).toEqual(['size=300M,slots=3,maxmem=16100M']);
+    expect(after(argv, '-append')[0]).toContain('nr_cpus=4');
+  });
+
+  it('huge pages, and memory given at once', () => {
+    expect(argvOf().join(' ')).not.toContain('memory-backend');
+    const huge = argvOf({ hugePages: true, memoryMiB: 64 });
+    expect(after(huge, '-object').map((word) => JSON.parse(word ?? '') as object)[0]).toEqual({
+      'qom-type': 'memory-backend-file',
+      id: 'memory0',
+      size: 64 * 2 ** 20,
+      prealloc: false,
+      'mem-path': '/dev/hugepages',
+      share: true,
+    });
+    expect(after(huge, '-machine')[1]).toBe('memory-backend=memory0');
+    const prealloc = after(argvOf({ memPrealloc: true, memoryMiB: 64 }), '-object')[0];
+    expect(JSON.parse(prealloc ?? '')).toMatchObject({ 'qom-type': 'memory-backend-ram', prealloc: true });
+  });
+
+  it('bridges, and the machine type', () => {
+    const bridges = (input: VmConfigInput): number => after(argvOf(input), '-device').filter((word) => word?.includes('pci-bridge')).length;
+    expect([bridges({}), bridges({ defaultBridges: 0 }), bridges({ defaultBridges: 3 })]).toEqual([1, 0, 3]);
+    expect(after(argvOf({ machineType: 'pc' }), '-machine')[0]).toMatch(/^pc,(?!.*sata)/);
+    expect(after(argvOf({ machineAccelerators: ['nvdimm=on'] }), '-machine')[0]).toMatch(/^q35,.*,nvdimm=on$/);
+    const microvm = argvOf({ machineType: 'microvm', defaultBridges: 0 });
+    expect(after(microvm, '-device').join()).toContain('virtio-serial-device');
+    expect(microvm.join()).not.toContain('virtio-serial-pci');
+  });
+
+  it("the user's kernel parameters come last and stand for ours of the same name", () => {
+    const [line = ''] = after(argvOf({ kernelParams: [{ key: 'panic', value: '5' }, { key: 'single', value: '' }] }), '-append');
+    expect(line).toMatch(/^console=ttyS0 (?!.*panic=-1).* panic=5 single$/);
+    expect(after(argvOf(), '-append')[0]).toMatch(/ quiet$/);
+    expect(after(argvOf({ debug: true }), '-append')[0]).toMatch(/ debug$/);
+  });
+
+  it('parameters for QEMU come last of all, so that they win', () => {
+    const argv = argvOf({ hypervisorParams: [{ key: '-overcommit', value: 'mem-lock=on' }, { key: '-S', value: '' }] });
+    expect(argv.slice(-2)).not.toContain('-append');
+    expect(argv.join(' ')).toMatch(/ -overcommit ?mem-lock=on -S$/);
+  });
+
+  it('the network namespace is entered by nsenter', () => {
+    const { binary: program, argv } = plan(contextFor(qemu, {}, { networkNamespace: '/run/netns/a b' }), binary);
+    expect([program, ...argv.slice(0, 4)]).toEqual(['nsenter', '--net=/run/netns/a b', '--', binary, '-name']);
+  });
+});
+
+it('is a pure function that changes nothing of what it is given', () => {
+  const context = contextFor(qemu, { kernelParams: [{ key: 'a', value: 'b' }] });
+  const before = structuredClone(context);
+  expect(plan(context, binary)).toEqual(plan(context, binary));
+  expect(context).toEqual(before);
+});
