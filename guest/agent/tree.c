@@ -55,7 +55,10 @@ int tree_start(struct tree *t, const struct tree_options *options, void (*child)
   } else {
     int control;
     error = supervisor_start(options->keep_rest, child, arg, &t->supervisor, &control);
-    if (!error) error = loop_watch(&t->control, control, EPOLLIN, supervisor_speaks);
+    if (!error) {
+      error = loop_watch(&t->control, control, EPOLLIN, supervisor_speaks);
+      if (error) close(control); /* which ends the supervisor, and so the tree */
+    }
   }
   if (error) return error;
   t->next = trees;

@@ -131,6 +131,7 @@ int user_find(const char *spec, struct user *out) {
     snprintf(out->name, sizeof out->name, out->uid == 0 ? "root" : "%u", (unsigned)out->uid);
     out->gid = getegid();
   }
+  if (!spec && out->uid != 0) out->gid = getegid();
   if (!group) {
     out->groups[out->group_count++] = out->gid;
     each_line("/etc/group", 4, collect_group, out);
@@ -144,7 +145,7 @@ int user_find(const char *spec, struct user *out) {
 }
 
 int user_become(const struct user *u) {
-  if (geteuid() != 0) return u->uid == geteuid() ? 0 : -EPERM;
+  if (geteuid() != 0) return u->uid == geteuid() && u->gid == getegid() ? 0 : -EPERM;
   if (setgroups(u->group_count, u->groups) < 0) return -errno;
   if (setresgid(u->gid, u->gid, u->gid) < 0) return -errno;
   if (setresuid(u->uid, u->uid, u->uid) < 0) return -errno;

@@ -39,6 +39,7 @@ export async function runTool(
   const child = spawn(program, args, {
     cwd,
     env: { ...process.env, LC_ALL: 'C' },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';
   let errors = '';

@@ -20,18 +20,18 @@ export function unpackKernel(image: Buffer): Buffer | undefined {
   const length = image.readUInt32LE(0x24c);
   if (length < 8 || start + length > image.length) throw new VmError('FILE_INVALID', 'the kernel image is cut off');
   const payload = image.subarray(start, start + length);
-  // The length unpacked follows the packed kernel.
-  const size = payload.readUInt32LE(payload.length - 4);
-  if (size > maxKernel) throw new VmError('FILE_INVALID', `the kernel would take ${size} bytes`);
-  const unpacked = unpack(payload, size);
+  const unpacked = unpack(payload);
   if (unpacked === undefined) return undefined;
   if (!isElf64(unpacked)) throw new VmError('FILE_INVALID', 'the kernel image holds no ELF kernel');
   // Behind the ELF file are relocations for the image's own loader.
   return unpacked.subarray(0, elfLength(unpacked));
 }
 
-function unpack(payload: Buffer, size: number): Buffer | undefined {
-  if (isLegacyLz4(payload)) return unpackLegacyLz4(payload, size);
+function unpack(payload: Buffer): Buffer | undefined {
   if (payload.readUInt16BE(0) === 0x1f8b) return gunzipSync(payload, { maxOutputLength: maxKernel });
-  return undefined;
+  if (!isLegacyLz4(payload)) return undefined;
+  // The length unpacked follows the packed kernel.
+  const size = payload.readUInt32LE(payload.length - 4);
+  if (size > maxKernel) throw new VmError('FILE_INVALID', `the kernel would take ${size} bytes`);
+  return unpackLegacyLz4(payload, size);
 }

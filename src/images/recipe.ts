@@ -1,16 +1,16 @@
 import { sha256 } from './file-record.ts';
 
 /** Raised when the builder's code puts the same inputs together in another way. */
-const codeVersion = 1;
+const codeVersion: number = 1;
 
 /**
  * Modules that the agent loads before it opens its channel, in this order (with what they need in front). Each costs a millisecond or
  * more of an emulated boot (docs/performance.md), so all others wait until something asks for them.
  */
-const bootModules = ['virtio_pci', 'virtio_console'];
+const bootModules: readonly string[] = ['virtio_pci', 'virtio_console'];
 
 /** Modules that are in the initrd for whoever asks: devices, channels and file systems of the VMMs' drivers. */
-const otherModules = [
+const otherModules: readonly string[] = [
   'virtio_mmio',
   'virtio_blk',
   'virtio_scsi',
@@ -35,7 +35,7 @@ const otherModules = [
 const skippedSteps = ['tracer_init_tracefs', 'trace_eval_init'];
 
 /** Kernel parameters of the default guest; docs/performance.md says what each saves. */
-const commandLine = [
+const commandLine: readonly string[] = [
   'quiet',
   // A guest that panics ends at once, instead of hanging.
   'panic=-1',
@@ -83,7 +83,14 @@ const texts: readonly (readonly [path: string, text: string])[] = [
 ];
 
 /** What the default guest holds beside its inputs. */
-export const recipe = { codeVersion, bootModules, otherModules, commandLine, folders, texts } as const;
+export const recipe: {
+  codeVersion: typeof codeVersion;
+  bootModules: typeof bootModules;
+  otherModules: typeof otherModules;
+  commandLine: typeof commandLine;
+  folders: typeof folders;
+  texts: typeof texts;
+} = { codeVersion, bootModules, otherModules, commandLine, folders, texts };
 
 /** SHA-256 of the recipe: an image of another recipe is out of date. */
 export const recipeHash: string = sha256(JSON.stringify(recipe));

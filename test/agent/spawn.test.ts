@@ -112,20 +112,27 @@ describe('what can not be started', () => {
   });
 });
 
-describe.runIf(root)('a user', () => {
-  it.each([
+// An ordinary user's agent can only stay what it is.
+describe('a user', () => {
+  const asked: [string, string][] = [
     ['nobody', '65534:65534:65534'],
     ['65534', '65534:65534:65534'],
     ['1234', '1234:1234:1234'],
     ['1234:4321', '1234:4321:4321'],
     ['nobody:daemon', '65534:1:1'],
-  ])('%s', async (user, ids) => {
-    const { stdout } = await client.run(['sh', '-c', 'echo $(id -u):$(id -g):$(id -G)'], text(tags.user, user));
-    expect(stdout).toBe(`${ids}\n`);
+  ];
+  it.each(asked)('%s', async (user, ids) => {
+    const outcome = await client.run(['sh', '-c', 'echo $(id -u):$(id -g):$(id -G)'], text(tags.user, user));
+    if (root) expect(outcome.stdout).toBe(`${ids}\n`);
+    else expect(outcome.fields.number(tags.errno)).toBe(errno.EPERM);
   });
 
   it('can open its own stdout anew', async () => {
-    const { stdout } = await client.run(['sh', '-c', 'echo again > /dev/stdout'], text(tags.user, 'nobody'));
+    const own = `${process.getuid?.() ?? 0}`;
+    const { stdout } = await client.run(
+      ['sh', '-c', 'echo again > /dev/stdout'],
+      text(tags.user, root ? 'nobody' : own),
+    );
     expect(stdout).toBe('again\n');
   });
 });

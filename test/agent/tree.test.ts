@@ -105,6 +105,16 @@ it('is told of the end of a detached process whose children live on', async () =
   await expect.poll(sleepers).toBe(1);
 });
 
+it('ends even when the process that watches over it is killed', async () => {
+  const stream = await startTree();
+  const watcher = descendants(agent.child.pid ?? 0).find((it) => it.name === 'polyvisor-tree');
+  process.kill(watcher?.pid ?? 0, 'SIGKILL');
+  const { fields } = await client.finish(stream);
+  expect(fields.number(tags.signal)).toBe(9);
+  await expect.poll(() => descendants(agent.child.pid ?? 0)).toEqual([]);
+  expect((await client.run(['echo', 'next'])).stdout).toBe('next\n');
+});
+
 it('does not grow behind the back of its end', async () => {
   const forks = 'while :; do (setsid sleep 60 &); done';
   const stream = client.spawn(['sh', '-c', forks]);

@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { ConfigField, VmConfigInput } from '../../../src/config/vm-config.ts';
+
 import { configFieldNames } from '../../../src/config/config-fields.ts';
 import { completeConfig } from '../../../src/config/complete.ts';
 import type { FieldUse } from '../../../src/config/field-use.ts';
@@ -12,7 +12,7 @@ export const host: HostFacts = { arch: 'amd64', cpus: 4, memoryMiB: 8192, runnin
 /** A VMM that uses every field. */
 export const usesAll: FieldUse = {
   hypervisor: 'all',
-  uses: Object.fromEntries(configFieldNames.map((name) => [name, true])) as Record<ConfigField, true>,
+  uses: Object.fromEntries(configFieldNames.map((name) => [name, true])),
   unused: {},
 };
 
