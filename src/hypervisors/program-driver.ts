@@ -9,10 +9,13 @@ import type { ProgramState } from './program-state.ts';
 import { unixChannel } from './unix-channel.ts';
 import { VmmProcess } from './vmm-process.ts';
 
+/** Lines of the console in an error: a panic, its registers and its call trace, which follow the line that says why. */
+const consoleLines = 50;
+
 /** What such a VMM's folder gives to its driver. */
 export interface ProgramParts extends Pick<HypervisorModule, 'plan' | 'probe'> {
-  /** how many agent channels the plan makes */
-  channels: number;
+  /** the agent channels that the plan makes: how many, and whether the guest always learns of a hang-up */
+  channels: { count: number; showsHangup: boolean };
   /** the VMM ended before it answered: its own words as an error */
   startFailure(exit: VmmExit, log: string): VmError;
   /** @throws {VmError} STATE_INVALID */
@@ -44,12 +47,14 @@ export abstract class ProgramDriver {
     const scope = callScope('start of the VMM', options);
     const call = { signal: scope.signal };
     const over = new AbortController();
+    let asked: Promise<void> | undefined;
     try {
       await this.vmm.launch(this.#parts.plan(this.context, this.#binary), call);
       const ended = this.vmm.wait({ signal: over.signal }).then(async (exit) => {
         throw this.#parts.startFailure(exit, (await this.lastWords()).log);
       });
-      const answered = this.answers(call).catch((error: unknown) => {
+      asked = this.answers({ signal: AbortSignal.any([scope.signal, over.signal]) });
+      const answered = asked.catch((error: unknown) => {
         // A connection that breaks off means that the VMM is ending: its exit says why.
         if (VmError.from(error).code === 'VMM_GONE') return ended;
         throw error;
@@ -57,6 +62,9 @@ export abstract class ProgramDriver {
       await Promise.race([answered, ended]);
     } catch (error) {
       await this.vmm.kill();
+      // Whoever still waits for an answer holds a lock, and there is no VMM left to answer.
+      over.abort();
+      await asked?.catch(() => undefined);
       scope.throwIfEnded();
       throw error;
     } finally {
@@ -116,9 +124,10 @@ export abstract class ProgramDriver {
   }
 
   channels(): readonly GuestChannel[] {
-    return Array.from({ length: this.#parts.channels }, (_, port) =>
+    const { count, showsHangup } = this.#parts.channels;
+    return Array.from({ length: count }, (_, port) =>
       unixChannel(`agent.channel.${port}`, vmmFiles.agentSocket(this.context.runtimeFolder, port), {
-        showsHangup: true,
+        showsHangup,
         survivesRestore: true,
       }),
     );
@@ -126,6 +135,6 @@ export abstract class ProgramDriver {
 
   async lastWords(): Promise<{ log: string; console: string }> {
     const { path } = await this.console();
-    return { log: await tail(vmFiles.vmmLog(this.context.stateFolder)), console: await tail(path) };
+    return { log: await tail(vmFiles.vmmLog(this.context.stateFolder)), console: await tail(path, { lines: consoleLines }) };
   }
 }

@@ -21,7 +21,7 @@ export class MockDriver extends ProgramDriver implements Driver {
   readonly #control: MockControl;
 
   constructor(context: VmContext) {
-    super(context, { plan, probe, parseState, startFailure, channels: agentChannels });
+    super(context, { plan, probe, parseState, startFailure, channels: { count: agentChannels, showsHangup: true } });
     this.#control = new MockControl(context.runtimeFolder);
   }
 

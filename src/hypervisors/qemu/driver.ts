@@ -21,7 +21,9 @@ export class QemuDriver extends ProgramDriver implements Driver {
   readonly #control: QemuControl;
 
   constructor(context: VmContext) {
-    super(context, { plan, probe, parseState, startFailure, channels: agentPorts });
+    // A client that dies and is followed at once by another leaves the guest's port no sign of it.
+    const channels = { count: agentPorts, showsHangup: false };
+    super(context, { plan, probe, parseState, startFailure, channels });
     this.#control = new QemuControl(context.stateFolder, context.runtimeFolder);
   }
 

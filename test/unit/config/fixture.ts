@@ -4,7 +4,7 @@ import { configFieldNames } from '../../../src/config/config-fields.ts';
 import { completeConfig } from '../../../src/config/complete.ts';
 import type { FieldUse } from '../../../src/config/field-use.ts';
 import type { HostFacts } from '../../../src/config/host.ts';
-import type { HypervisorConfig } from '../../../src/config/vm-config.ts';
+import type { HypervisorConfig, VmConfigInput } from '../../../src/config/vm-config.ts';
 import { type ErrorCode, VmError } from '../../../src/errors.ts';
 
 export const host: HostFacts = { arch: 'amd64', cpus: 4, memoryMiB: 8192, runningOnVmm: false, uid: 1000 };

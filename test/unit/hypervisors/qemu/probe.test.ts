@@ -55,6 +55,7 @@ it.each([
   ['qemu: unsupported machine type', /-machine help/],
   ["qemu: unable to find CPU model 'z80'", /-cpu help/],
   ['could not load PVH', /bzImage/],
+  ["../../target/i386/kvm/kvm.c:3183: kvm_buf_set_msrs: Assertion `ret == cpu->kvm_msr_buf->nmsrs' failed.", /accel tcg/],
 ])('%j leads to advice', (line, advice) => {
   const error = startFailure({ code: 1 }, `first line\n${line}\n`);
   expect(error).toMatchObject({ code: 'START_FAILED', facts: { exitCode: 1 } });
