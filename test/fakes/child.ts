@@ -31,7 +31,9 @@ export interface Owner {
 export function startOwner(options: VmOptions, then?: 'close'): Owner {
   const script = fileURLToPath(new URL('owner.ts', import.meta.url));
   const words = [JSON.stringify(options), ...(then === undefined ? [] : [then])];
-  const child = spawn(process.execPath, ['--import', 'tsx', script, ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--import', 'tsx', script, ...words], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const closed = once(child, 'close');
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const find = async <T>(fits: (line: Partial<OwnedVm> & { phase?: string }) => boolean): Promise<T> => {

@@ -9,7 +9,10 @@ import type { VmOptions } from '../../src/sandbox/vm-options.ts';
 const options = JSON.parse(process.argv[2] ?? '{}') as VmOptions;
 const then = process.argv[3];
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
-const vm = await Vm.create({ ...options, onEvent: (event) => say({ phase: event.type === 'phase' ? event.phase : event.type }) });
+const vm = await Vm.create({
+  ...options,
+  onEvent: (event) => say({ phase: event.type === 'phase' ? event.phase : event.type }),
+});
 const { pid, folders } = await vm.inspect();
 say({ name: vm.name, id: vm.id, pid, folders });
 if (then === 'close') await vm.close();

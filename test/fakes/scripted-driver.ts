@@ -21,7 +21,10 @@ export function scripted(refused: { operations?: readonly Operation[]; devices?:
   const support = refused.devices ?? true;
   const capabilities: Capabilities = {
     operations: Object.fromEntries(
-      operations.map((name): [string, Support] => [name, refused.operations?.includes(name) === true ? 'the script says so' : true]),
+      operations.map((name): [string, Support] => [
+        name,
+        refused.operations?.includes(name) === true ? 'the script says so' : true,
+      ]),
     ) as Capabilities['operations'],
     devices: Object.fromEntries(
       deviceKinds.map((kind) => [kind, { start: support, hotAdd: support, hotRemove: support }]),

@@ -30,7 +30,10 @@ describe('a QEMU', () => {
     try {
       for (const empty of ['', at.folder]) {
         process.env['PATH'] = empty;
-        expect(await refusal({})).toMatchObject({ code: 'HYPERVISOR_NOT_FOUND', advice: expect.stringContaining('apt install') as string });
+        expect(await refusal({})).toMatchObject({
+          code: 'HYPERVISOR_NOT_FOUND',
+          advice: expect.stringContaining('apt install') as string,
+        });
       }
     } finally {
       process.env['PATH'] = path;
@@ -45,17 +48,25 @@ describe('a QEMU', () => {
 
   it('that dies at once', async () => {
     const error = await refusal({ hypervisorPath: fakeQemu(at, '8.2.0', 'echo "qemu: out of luck" >&2; exit 1') });
-    expect(error).toMatchObject({ code: 'START_FAILED', facts: { exitCode: 1, operation: 'start', hypervisor: 'qemu', log: 'qemu: out of luck' } });
+    expect(error).toMatchObject({
+      code: 'START_FAILED',
+      facts: { exitCode: 1, operation: 'start', hypervisor: 'qemu', log: 'qemu: out of luck' },
+    });
     expect(error.rawMessage).toContain('out of luck');
   });
 
   it('that is killed at once', async () => {
-    expect(await refusal({ hypervisorPath: fakeQemu(at, '8.2.0', 'kill -SEGV $$') })).toMatchObject({ code: 'START_FAILED', facts: { signal: 'SIGSEGV' } });
+    expect(await refusal({ hypervisorPath: fakeQemu(at, '8.2.0', 'kill -SEGV $$') })).toMatchObject({
+      code: 'START_FAILED',
+      facts: { signal: 'SIGSEGV' },
+    });
   });
 
   it('that never answers its monitor', async () => {
     const hypervisorPath = fakeQemu(at, '8.2.0', 'exec sleep 1000');
-    expect(await codeOf(refusal({ hypervisorPath, timeoutMs: 1500 }).then((error) => Promise.reject(error)))).toBe('TIMEOUT');
+    expect(await codeOf(refusal({ hypervisorPath, timeoutMs: 1500 }).then((error) => Promise.reject(error)))).toBe(
+      'TIMEOUT',
+    );
     expect((await refusal({ hypervisorPath, signal: AbortSignal.timeout(1000) })).code).toBe('ABORTED');
   });
 
@@ -67,7 +78,10 @@ describe('a QEMU', () => {
   });
 
   it('that lacks the CPU, the machine, or the network namespace that was asked for', async () => {
-    expect(await refusal({ cpuModel: 'z80' })).toMatchObject({ code: 'START_FAILED', advice: expect.stringContaining('-cpu help') as string });
+    expect(await refusal({ cpuModel: 'z80' })).toMatchObject({
+      code: 'START_FAILED',
+      advice: expect.stringContaining('-cpu help') as string,
+    });
     expect(await refusal({ machineType: 'pc-q35-1.0' })).toMatchObject({ code: 'START_FAILED' });
     const error = await refusal({ networkNamespace: '/run/netns/there-is-none' });
     expect(error.code).toBe('START_FAILED');
@@ -104,7 +118,10 @@ describe('KVM', () => {
 
   it('auto boots whatever the host is like, with the accelerator that doctor names', async () => {
     const notices: string[] = [];
-    const vm = await Vm.create({ memoryMiB: 256, onEvent: (event) => void (event.type === 'notice' && notices.push(event.message)) });
+    const vm = await Vm.create({
+      memoryMiB: 256,
+      onEvent: (event) => void (event.type === 'notice' && notices.push(event.message)),
+    });
     try {
       const { accel } = await vm.inspect();
       const report = (await doctor()).hypervisors.find(({ type }) => type === 'qemu');
@@ -135,7 +152,10 @@ describe('a guest', () => {
 
   it('without an agent is a START_TIMEOUT, with the console and the likely cause', async () => {
     const began = performance.now();
-    const error = await refusal({ kernelParams: kernelParams('rdinit=/bin/sleep loglevel=7 -- 100000'), startTimeoutMs: 15_000 });
+    const error = await refusal({
+      kernelParams: kernelParams('rdinit=/bin/sleep loglevel=7 -- 100000'),
+      startTimeoutMs: 15_000,
+    });
     expect(error.code).toBe('START_TIMEOUT');
     expect(performance.now() - began).toBeLessThan(15_000 + 10_000);
     expect(error.rawMessage).toMatch(/within 15000 ms: the guest has booted, but no agent/);
@@ -144,9 +164,13 @@ describe('a guest', () => {
   });
 
   it('whose agent finds no channel says so', async () => {
-    const error = await refusal({ kernelParams: kernelParams('module_blacklist=virtio_console'), startTimeoutMs: 20_000 });
-    expect(error.code).toMatch(/^START_(TIMEOUT|FAILED)$|^GUEST_PANICKED$/);
-    expect(error.facts.console).toContain('polyvisor-agent');
+    const error = await refusal({
+      kernelParams: kernelParams('module_blacklist=virtio_console'),
+      startTimeoutMs: 20_000,
+    });
+    expect(error.code).toBe('START_TIMEOUT');
+    expect(error.rawMessage).toContain('the agent runs but did not answer on its channel');
+    expect(error.advice).toContain('virtio_console');
   });
 
   it('that is aborted while it boots is gone at once', async () => {

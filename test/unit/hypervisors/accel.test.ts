@@ -43,7 +43,10 @@ describe('judging KVM', () => {
 
   it('no device is broken', async () => {
     const seen = { ...evidence('vmx', ['kvm_intel']), device: at.file('nothing') };
-    expect(await judgeKvm(host, seen)).toMatchObject({ state: 'broken', reason: expect.stringContaining('does not exist') as string });
+    expect(await judgeKvm(host, seen)).toMatchObject({
+      state: 'broken',
+      reason: expect.stringContaining('does not exist') as string,
+    });
   });
 
   it('a device that this user may not open is broken', async () => {
@@ -62,7 +65,8 @@ describe('judging KVM', () => {
 });
 
 describe('deciding', () => {
-  const trial = (state: KvmVerdict['state']) => (): Promise<KvmVerdict> => Promise.resolve({ state, reason: 'it was tried' });
+  const trial = (state: KvmVerdict['state']) => (): Promise<KvmVerdict> =>
+    Promise.resolve({ state, reason: 'it was tried' });
   const untried = (): Promise<KvmVerdict> => Promise.reject(new Error('a trial was not needed'));
 
   it('TCG is TCG, and trusted KVM is KVM, whatever the host shows', async () => {
@@ -74,19 +78,29 @@ describe('deciding', () => {
     const seen = await judgeKvm(host);
     const decision = await decideAccel('auto', host, false, trial('broken'));
     if (seen.state === 'usable') expect(decision).toEqual({ accel: 'kvm' });
-    else expect(decision).toMatchObject({ accel: 'tcg', notice: expect.stringMatching(/^no KVM \(.+\): using TCG, which is slower$/) as string });
+    else
+      expect(decision).toMatchObject({
+        accel: 'tcg',
+        notice: expect.stringMatching(/^no KVM \(.+\): using TCG, which is slower$/) as string,
+      });
   });
 
   it('KVM that was asked for and does not work is an error with advice', async () => {
     const seen = await judgeKvm(host);
     const call = decideAccel('kvm', host, false, trial('broken'));
     if (seen.state === 'usable') expect(await call).toEqual({ accel: 'kvm' });
-    else expect(await failure(call)).toMatchObject({ code: 'ACCEL_UNUSABLE', facts: { field: 'accel' }, advice: expect.stringContaining('tcg') as string });
+    else
+      expect(await failure(call)).toMatchObject({
+        code: 'ACCEL_UNUSABLE',
+        facts: { field: 'accel' },
+        advice: expect.stringContaining('tcg') as string,
+      });
   });
 
   it('a trial settles doubt', async () => {
     const seen = await judgeKvm(host);
-    if (seen.state === 'doubtful') expect(await decideAccel('auto', host, false, trial('usable'))).toEqual({ accel: 'kvm' });
+    if (seen.state === 'doubtful')
+      expect(await decideAccel('auto', host, false, trial('usable'))).toEqual({ accel: 'kvm' });
     // Where the host itself says enough no guest is booted for it.
     else expect(await decideAccel('auto', host, false, untried)).toHaveProperty('accel');
   });

@@ -38,7 +38,9 @@ const notYet: Readonly<Record<string, readonly string[]>> = {
 describe.each(driverTypes())('%s', (type) => {
   it('does all that the matrix asks of it, but for what is not there yet', async () => {
     const { capabilities } = await loadDriver(type);
-    const lacking = matrix.filter(({ cells, support }) => cells[type] === 'W' && support(capabilities) !== true).map(({ what }) => what);
+    const lacking = matrix
+      .filter(({ cells, support }) => cells[type] === 'W' && support(capabilities) !== true)
+      .map(({ what }) => what);
     expect(lacking).toEqual(notYet[type] ?? []);
   });
 
@@ -78,5 +80,7 @@ it('no driver that is listed as lacking something is missing', () => {
 
 it('a refusal names operation, VMM and reason', () => {
   expect(() => requireSupport('clh', 'save', true)).not.toThrow();
-  expect(() => requireSupport('clh', 'save', 'it rains')).toThrow('UNSUPPORTED: save is not supported on clh: it rains');
+  expect(() => requireSupport('clh', 'save', 'it rains')).toThrow(
+    'UNSUPPORTED: save is not supported on clh: it rains',
+  );
 });

@@ -3,8 +3,14 @@ import { likelyCause, panicIn } from '../../../src/hypervisors/console-signs.ts'
 
 describe('a panic', () => {
   it.each([
-    ['[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n[ 2.2] CPU: 0', 'Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)'],
-    ['x\nKernel panic - not syncing: Attempted to kill init! exitcode=0x00000100', 'Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100'],
+    [
+      '[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n[ 2.2] CPU: 0',
+      'Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)',
+    ],
+    [
+      'x\nKernel panic - not syncing: Attempted to kill init! exitcode=0x00000100',
+      'Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100',
+    ],
     ['Kernel panic - not syncing: first\nKernel panic - not syncing: second', 'Kernel panic - not syncing: first'],
   ])('is found in %j', (console, line) => {
     expect(panicIn(console)).toBe(line);

@@ -12,7 +12,10 @@ export function contextFor(
   input: VmConfigInput = {},
   change: Partial<VmContext> = {},
 ): VmContext {
-  const config = completeConfig({ kernel: '/boot/vmlinuz', initrd: '/boot/initrd.img', ...input }, { fields: module.fields, host });
+  const config = completeConfig(
+    { kernel: '/boot/vmlinuz', initrd: '/boot/initrd.img', ...input },
+    { fields: module.fields, host },
+  );
   return {
     id: 'abcdef012345',
     name: 'paper',

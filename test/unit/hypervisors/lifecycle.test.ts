@@ -69,7 +69,10 @@ describe.each(table)('%s', (name, call, allowed, next) => {
       return;
     }
     const error = await failure(call(hypervisor));
-    expect(error).toMatchObject({ code: 'INVALID_STATE', facts: { operation: name, hypervisor: 'mock', name: 'paper' } });
+    expect(error).toMatchObject({
+      code: 'INVALID_STATE',
+      facts: { operation: name, hypervisor: 'mock', name: 'paper' },
+    });
     expect(error.rawMessage).toContain(`it is ${state}`);
     expect(calls).toEqual([]);
     expect(hypervisor.state).toBe(state);
@@ -79,10 +82,16 @@ describe.each(table)('%s', (name, call, allowed, next) => {
     const state = allowed[0] ?? 'none';
     const { hypervisor, on } = await inState(state);
     on.set(name, () => Promise.reject(new VmError('VMM_FAILED', 'no')));
-    expect(await failure(call(hypervisor))).toMatchObject({ code: 'VMM_FAILED', facts: { operation: name, hypervisor: 'mock' } });
+    expect(await failure(call(hypervisor))).toMatchObject({
+      code: 'VMM_FAILED',
+      facts: { operation: name, hypervisor: 'mock' },
+    });
     expect(hypervisor.state).toBe(state);
     on.set(name, () => Promise.reject(new TypeError('a bug')));
-    expect(await failure(call(hypervisor))).toMatchObject({ code: 'INTERNAL', cause: expect.any(TypeError) as TypeError });
+    expect(await failure(call(hypervisor))).toMatchObject({
+      code: 'INTERNAL',
+      cause: expect.any(TypeError) as TypeError,
+    });
     on.delete(name);
     await call(hypervisor);
   });
@@ -92,8 +101,25 @@ describe('order', () => {
   it('operations run one after the other, in the order of the calls', async () => {
     const { hypervisor, calls, on } = scripted();
     on.set('create', () => new Promise((resolve) => setTimeout(resolve, 30)));
-    await Promise.all([hypervisor.create(), hypervisor.start(), hypervisor.pause(), hypervisor.resume(), hypervisor.stop()]);
-    expect(calls).toEqual(['create', 'create.', 'start', 'start.', 'pause', 'pause.', 'resume', 'resume.', 'stop', 'stop.']);
+    await Promise.all([
+      hypervisor.create(),
+      hypervisor.start(),
+      hypervisor.pause(),
+      hypervisor.resume(),
+      hypervisor.stop(),
+    ]);
+    expect(calls).toEqual([
+      'create',
+      'create.',
+      'start',
+      'start.',
+      'pause',
+      'pause.',
+      'resume',
+      'resume.',
+      'stop',
+      'stop.',
+    ]);
   });
 
   it('one that fails does not hold up the next', async () => {
@@ -123,20 +149,26 @@ describe('order', () => {
 });
 
 describe('capabilities', () => {
-  it.each(['pause', 'save', 'resizeVcpus', 'toGrpc'] as const)('%s that is refused is UNSUPPORTED with the reason, in any state', async (operation) => {
-    const { hypervisor, calls } = scripted({ operations: [operation] });
-    const call = table.find(([name]) => name === operation)?.[1];
-    const error = await failure(call?.(hypervisor) ?? Promise.resolve());
-    expect(error).toMatchObject({ code: 'UNSUPPORTED', facts: { operation, hypervisor: 'mock' } });
-    expect(error.rawMessage).toBe(`${operation} is not supported on mock: the script says so`);
-    expect(calls).toEqual([]);
-  });
+  it.each(['pause', 'save', 'resizeVcpus', 'toGrpc'] as const)(
+    '%s that is refused is UNSUPPORTED with the reason, in any state',
+    async (operation) => {
+      const { hypervisor, calls } = scripted({ operations: [operation] });
+      const call = table.find(([name]) => name === operation)?.[1];
+      const error = await failure(call?.(hypervisor) ?? Promise.resolve());
+      expect(error).toMatchObject({ code: 'UNSUPPORTED', facts: { operation, hypervisor: 'mock' } });
+      expect(error.rawMessage).toBe(`${operation} is not supported on mock: the script says so`);
+      expect(calls).toEqual([]);
+    },
+  );
 
   it('a device that is refused is UNSUPPORTED, and named', async () => {
     const { hypervisor, calls } = scripted({ devices: 'no slot' });
     await hypervisor.create();
     calls.length = 0;
-    expect(await failure(hypervisor.addDevice(block))).toMatchObject({ code: 'UNSUPPORTED', rawMessage: expect.stringContaining('block') as string });
+    expect(await failure(hypervisor.addDevice(block))).toMatchObject({
+      code: 'UNSUPPORTED',
+      rawMessage: expect.stringContaining('block') as string,
+    });
     await hypervisor.start();
     expect(await codeOf(hypervisor.hotplugAddDevice(block))).toBe('UNSUPPORTED');
     expect(await codeOf(hypervisor.hotplugRemoveDevice(block))).toBe('UNSUPPORTED');

@@ -12,7 +12,11 @@ interface Row {
 }
 
 const rows: readonly Row[] = [
-  { what: 'a VM of defaults', input: {}, expected: { qemu: /size=2048M.*cpus=1,|cpus=1,.*size=2048M/, mock: /"vcpus":1,"memoryMiB":2048/ } },
+  {
+    what: 'a VM of defaults',
+    input: {},
+    expected: { qemu: /size=2048M.*cpus=1,|cpus=1,.*size=2048M/, mock: /"vcpus":1,"memoryMiB":2048/ },
+  },
   { what: 'vCPUs', input: { vcpus: 3, maxVcpus: 4 }, expected: { qemu: /-smp cpus=3,maxcpus=4 /, mock: /"vcpus":3,/ } },
   { what: 'memory', input: { memoryMiB: 333 }, expected: { qemu: /-m size=333M,/, mock: /"memoryMiB":333,/ } },
   { what: 'agent channels', input: {}, expected: { qemu: /agent7\.sock/, mock: /--channels 8\b/ } },
@@ -20,15 +24,26 @@ const rows: readonly Row[] = [
     what: 'a network namespace',
     input: {},
     network: '/run/netns/blue',
-    expected: { qemu: /^nsenter --net=\/run\/netns\/blue -- \/bin\/vmm -name/, mock: /^nsenter --net=\/run\/netns\/blue -- \/bin\/vmm --host/ },
+    expected: {
+      qemu: /^nsenter --net=\/run\/netns\/blue -- \/bin\/vmm -name/,
+      mock: /^nsenter --net=\/run\/netns\/blue -- \/bin\/vmm --host/,
+    },
   },
 ];
 
 describe.each(driverTypes())('%s', (type) => {
   it.each(rows)('is told of $what', async ({ input, network, expected }) => {
     const module = await loadDriver(type);
-    const { binary, argv, files, requests } = module.plan(contextFor(module, input, { networkNamespace: network }), '/bin/vmm');
-    const all = [binary, ...argv, ...files.map(({ content }) => content), ...requests.map((one) => JSON.stringify(one))].join(' ');
+    const { binary, argv, files, requests } = module.plan(
+      contextFor(module, input, { networkNamespace: network }),
+      '/bin/vmm',
+    );
+    const all = [
+      binary,
+      ...argv,
+      ...files.map(({ content }) => content),
+      ...requests.map((one) => JSON.stringify(one)),
+    ].join(' ');
     expect(all).toMatch(expected[type as 'qemu' | 'mock'] ?? /a new driver needs its column here/);
   });
 

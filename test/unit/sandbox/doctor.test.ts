@@ -13,7 +13,8 @@ const at = scratch();
  * START: a real boot of each that works is the matter of test/vm.
  */
 const outcome = async (hypervisor: string): Promise<string> => {
-  const guest = hypervisor === 'mock' ? {} : { kernel: agentBinary, initrd: agentBinary, accel: 'tcg' as const, memoryMiB: 64 };
+  const guest =
+    hypervisor === 'mock' ? {} : { kernel: agentBinary, initrd: agentBinary, accel: 'tcg' as const, memoryMiB: 64 };
   try {
     const vm = await Vm.create({ hypervisor, startTimeoutMs: 2000, ...guest });
     await vm.remove();
@@ -28,7 +29,11 @@ it.each([...hypervisorTypes])('says of %s what create then does', async (type) =
   const code = await outcome(type);
   const reachesTheVmm = ['runs', 'START_FAILED', 'START_TIMEOUT', 'GUEST_PANICKED'].includes(code);
   expect({ type, usable: report?.usable, code }).toEqual({ type, usable: reachesTheVmm, code });
-  if (report?.usable === true) expect(report).toMatchObject({ path: expect.stringMatching(/^\//) as string, version: expect.stringMatching(/^\d/) as string });
+  if (report?.usable === true)
+    expect(report).toMatchObject({
+      path: expect.stringMatching(/^\//) as string,
+      version: expect.stringMatching(/^\d/) as string,
+    });
   else expect(report?.findings.length).toBeGreaterThan(0);
 });
 

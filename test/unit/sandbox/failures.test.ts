@@ -50,11 +50,14 @@ describe('a create that fails', () => {
     expectNoVm();
   });
 
-  it.each(['create', 'start'])('because %s hangs ends when the caller aborts, and leaves nothing', async (operation) => {
-    const signal = AbortSignal.timeout(100);
-    expect(await codeOf(Vm.create({ ...told('hang', operation), signal }))).toBe('ABORTED');
-    expectNoVm();
-  });
+  it.each(['create', 'start'])(
+    'because %s hangs ends when the caller aborts, and leaves nothing',
+    async (operation) => {
+      const signal = AbortSignal.timeout(100);
+      expect(await codeOf(Vm.create({ ...told('hang', operation), signal }))).toBe('ABORTED');
+      expectNoVm();
+    },
+  );
 });
 
 describe('a signal or a time-out', () => {
@@ -86,7 +89,9 @@ describe('a signal or a time-out', () => {
     const hypervisorPath = fakeAgent(at, 'socket.resume();');
     expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath, timeoutMs: 700 }))).toBe('TIMEOUT');
     expectNoVm();
-    expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath, signal: AbortSignal.timeout(700) }))).toBe('ABORTED');
+    expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath, signal: AbortSignal.timeout(700) }))).toBe(
+      'ABORTED',
+    );
     expectNoVm();
   });
 });
@@ -105,7 +110,10 @@ describe('a guest', () => {
   });
 
   it('whose agent talks another language is refused', async () => {
-    const hypervisorPath = fakeAgent(at, 'socket.resume(); const say = () => socket.write("HTTP/1.1 200 OK\\r\\n".repeat(9999), say); say();');
+    const hypervisorPath = fakeAgent(
+      at,
+      'socket.resume(); const say = () => socket.write("HTTP/1.1 200 OK\\r\\n".repeat(9999), say); say();',
+    );
     expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath }))).toBe('AGENT_PROTOCOL');
     expectNoVm();
   });
@@ -113,7 +121,9 @@ describe('a guest', () => {
   it('whose agent hangs up while the VMM lives is a START_TIMEOUT', async () => {
     const hypervisorPath = fakeAgent(at, 'socket.destroy();');
     expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath, startTimeoutMs: 700 }))).toBe('START_TIMEOUT');
-    expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath, startTimeoutMs: 9000, timeoutMs: 700 }))).toBe('TIMEOUT');
+    expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath, startTimeoutMs: 9000, timeoutMs: 700 }))).toBe(
+      'TIMEOUT',
+    );
     expectNoVm();
   });
 
@@ -128,7 +138,10 @@ describe('a guest', () => {
 
   it('that hangs up and ends a moment later is a START_FAILED too', async () => {
     const hypervisorPath = fakeAgent(at, 'socket.destroy(); setTimeout(() => process.exit(9), 300);');
-    expect(await failure(Vm.create({ hypervisor: 'mock', hypervisorPath }))).toMatchObject({ code: 'START_FAILED', facts: { exitCode: 9 } });
+    expect(await failure(Vm.create({ hypervisor: 'mock', hypervisorPath }))).toMatchObject({
+      code: 'START_FAILED',
+      facts: { exitCode: 9 },
+    });
     expectNoVm();
   });
 
@@ -138,7 +151,9 @@ describe('a guest', () => {
     const error = await failure(Vm.create({ hypervisor: 'mock', hypervisorPath: dying }));
     expect(error).toMatchObject({ code: 'GUEST_PANICKED', rawMessage: 'Kernel panic - not syncing: no heart' });
     const hanging = fakeAgent(at, `console.log(${JSON.stringify(words)}); socket.resume();`);
-    expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath: hanging, startTimeoutMs: 700 }))).toBe('GUEST_PANICKED');
+    expect(await codeOf(Vm.create({ hypervisor: 'mock', hypervisorPath: hanging, startTimeoutMs: 700 }))).toBe(
+      'GUEST_PANICKED',
+    );
     expectNoVm();
   });
 

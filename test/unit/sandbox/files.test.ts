@@ -10,8 +10,13 @@ import { asOrdinaryUser, scratch } from '../../fakes/programs.ts';
 const at = scratch();
 
 /** The refusal of a VM that boots this kernel and initrd, on the VMM that the test names. */
-const refusal = async (hypervisor: string, options: VmOptions): Promise<{ code: string; field?: string | undefined; path?: string | undefined }> => {
-  const { code, facts } = await failure(Vm.create({ hypervisor, kernel: agentBinary, initrd: agentBinary, accel: 'tcg', ...options }));
+const refusal = async (
+  hypervisor: string,
+  options: VmOptions,
+): Promise<{ code: string; field?: string | undefined; path?: string | undefined }> => {
+  const { code, facts } = await failure(
+    Vm.create({ hypervisor, kernel: agentBinary, initrd: agentBinary, accel: 'tcg', ...options }),
+  );
   expect(readdirSync(places().vms)).toEqual([]);
   return { code, field: facts.field, path: facts.path };
 };
@@ -34,16 +39,27 @@ for (const hypervisor of ['mock', 'qemu']) {
     });
 
     it(`${hypervisor} refuses a ${field} that is a folder`, async () => {
-      expect(await refusal(hypervisor, { [field]: at.folder })).toEqual({ code: 'FILE_INVALID', field, path: at.folder });
+      expect(await refusal(hypervisor, { [field]: at.folder })).toEqual({
+        code: 'FILE_INVALID',
+        field,
+        path: at.folder,
+      });
     });
 
     it(`${hypervisor} refuses a ${field} that is a device`, async () => {
-      expect(await refusal(hypervisor, { [field]: '/dev/zero' })).toEqual({ code: 'FILE_INVALID', field, path: '/dev/zero' });
+      expect(await refusal(hypervisor, { [field]: '/dev/zero' })).toEqual({
+        code: 'FILE_INVALID',
+        field,
+        path: '/dev/zero',
+      });
     });
 
     it(`${hypervisor} refuses a ${field} that is a link to nothing, or to itself`, async () => {
       symlinkSync(at.file('nothing'), at.file('dangling'));
-      expect(await refusal(hypervisor, { [field]: at.file('dangling') })).toMatchObject({ code: 'FILE_NOT_FOUND', field });
+      expect(await refusal(hypervisor, { [field]: at.file('dangling') })).toMatchObject({
+        code: 'FILE_NOT_FOUND',
+        field,
+      });
       symlinkSync(at.file('loop'), at.file('loop'));
       expect(await refusal(hypervisor, { [field]: at.file('loop') })).toMatchObject({ code: 'FILE_INVALID', field });
     });
@@ -52,7 +68,11 @@ for (const hypervisor of ['mock', 'qemu']) {
       // The scratch folder itself must be open to the ordinary user as whom root plays this.
       chmodSync(at.folder, 0o755);
       const path = at.write('secret', 'x', 0o000);
-      expect(await asOrdinaryUser(() => refusalUnlisted(hypervisor, { [field]: path }))).toEqual({ code: 'FILE_UNREADABLE', field, path });
+      expect(await asOrdinaryUser(() => refusalUnlisted(hypervisor, { [field]: path }))).toEqual({
+        code: 'FILE_UNREADABLE',
+        field,
+        path,
+      });
       expect(readdirSync(places().vms)).toEqual([]);
     });
 
@@ -62,7 +82,11 @@ for (const hypervisor of ['mock', 'qemu']) {
       const path = at.write('closed/kernel', 'x');
       if (process.geteuid?.() !== 0) chmodSync(at.file('closed'), 0o000);
       try {
-        expect(await asOrdinaryUser(() => refusalUnlisted(hypervisor, { [field]: path }))).toEqual({ code: 'FILE_UNREADABLE', field, path });
+        expect(await asOrdinaryUser(() => refusalUnlisted(hypervisor, { [field]: path }))).toEqual({
+          code: 'FILE_UNREADABLE',
+          field,
+          path,
+        });
       } finally {
         chmodSync(at.file('closed'), 0o700);
       }
@@ -71,10 +95,19 @@ for (const hypervisor of ['mock', 'qemu']) {
 
   it(`${hypervisor} refuses a program of its own that is missing, a folder, or not executable`, async () => {
     const hypervisorPath = at.file('nothing');
-    expect(await refusal(hypervisor, { hypervisorPath })).toMatchObject({ code: 'HYPERVISOR_NOT_FOUND', path: hypervisorPath });
-    expect(await refusal(hypervisor, { hypervisorPath: at.folder })).toMatchObject({ code: 'FILE_INVALID', field: 'hypervisorPath' });
+    expect(await refusal(hypervisor, { hypervisorPath })).toMatchObject({
+      code: 'HYPERVISOR_NOT_FOUND',
+      path: hypervisorPath,
+    });
+    expect(await refusal(hypervisor, { hypervisorPath: at.folder })).toMatchObject({
+      code: 'FILE_INVALID',
+      field: 'hypervisorPath',
+    });
     const plain = at.write('plain', '#!/bin/sh\n', 0o644);
-    expect(await refusal(hypervisor, { hypervisorPath: plain })).toMatchObject({ code: 'FILE_INVALID', field: 'hypervisorPath' });
+    expect(await refusal(hypervisor, { hypervisorPath: plain })).toMatchObject({
+      code: 'FILE_INVALID',
+      field: 'hypervisorPath',
+    });
   });
 }
 
@@ -88,7 +121,12 @@ it('a custom asset whose SHA-512 is another is refused', async () => {
   expect(await refusal('mock', { customAssets })).toMatchObject({ code: 'FILE_INVALID' });
 });
 
-async function refusalUnlisted(hypervisor: string, options: VmOptions): Promise<{ code: string; field?: string | undefined; path?: string | undefined }> {
-  const { code, facts } = await failure(Vm.create({ hypervisor, kernel: agentBinary, initrd: agentBinary, accel: 'tcg', ...options }));
+async function refusalUnlisted(
+  hypervisor: string,
+  options: VmOptions,
+): Promise<{ code: string; field?: string | undefined; path?: string | undefined }> {
+  const { code, facts } = await failure(
+    Vm.create({ hypervisor, kernel: agentBinary, initrd: agentBinary, accel: 'tcg', ...options }),
+  );
   return { code, field: facts.field, path: facts.path };
 }

@@ -32,22 +32,31 @@ describe('the hypervisor', () => {
     expect(await refused({ hypervisor })).toMatchObject({ code: 'UNKNOWN_HYPERVISOR' });
   });
 
-  it.each(['firecracker', 'clh', 'cloud-hypervisor', 'acrn'])('%s is known and has no driver yet', async (hypervisor) => {
-    const { code, message } = await refused({ hypervisor });
-    expect(code).toBe('UNSUPPORTED');
-    expect(message).toContain(hypervisor === 'cloud-hypervisor' ? 'clh' : hypervisor);
-  });
+  it.each(['firecracker', 'clh', 'cloud-hypervisor', 'acrn'])(
+    '%s is known and has no driver yet',
+    async (hypervisor) => {
+      const { code, message } = await refused({ hypervisor });
+      expect(code).toBe('UNSUPPORTED');
+      expect(message).toContain(hypervisor === 'cloud-hypervisor' ? 'clh' : hypervisor);
+    },
+  );
 });
 
 describe('what is booted', () => {
   const file = process.execPath;
 
   it('an initrd needs a kernel', async () => {
-    expect(await refused({ hypervisor: 'qemu', initrd: file })).toMatchObject({ code: 'INVALID_CONFIG', field: 'kernel' });
+    expect(await refused({ hypervisor: 'qemu', initrd: file })).toMatchObject({
+      code: 'INVALID_CONFIG',
+      field: 'kernel',
+    });
   });
 
   it('a kernel needs an initrd or an image', async () => {
-    expect(await refused({ hypervisor: 'qemu', kernel: file })).toMatchObject({ code: 'INVALID_CONFIG', field: 'initrd' });
+    expect(await refused({ hypervisor: 'qemu', kernel: file })).toMatchObject({
+      code: 'INVALID_CONFIG',
+      field: 'initrd',
+    });
   });
 
   it.each(['qemu', 'mock'])('%s takes an image or an initrd, not both', async (hypervisor) => {
@@ -63,10 +72,13 @@ describe('what is booted', () => {
 });
 
 describe('sizes', () => {
-  it.each([0, -1, 63, 64.5, Number.NaN, Number.POSITIVE_INFINITY, host.memoryMiB + 1, 2 ** 53])('%d MiB of memory are refused', async (memoryMiB) => {
-    const { code, field } = await refused({ hypervisor: 'mock', memoryMiB });
-    expect({ code, field }).toEqual({ code: 'INVALID_CONFIG', field: 'memoryMiB' });
-  });
+  it.each([0, -1, 63, 64.5, Number.NaN, Number.POSITIVE_INFINITY, host.memoryMiB + 1, 2 ** 53])(
+    '%d MiB of memory are refused',
+    async (memoryMiB) => {
+      const { code, field } = await refused({ hypervisor: 'mock', memoryMiB });
+      expect({ code, field }).toEqual({ code: 'INVALID_CONFIG', field: 'memoryMiB' });
+    },
+  );
 
   it.each([0, -1, 1.5, host.cpus + 1, 241])('%d vCPUs are refused', async (vcpus) => {
     const { code, field } = await refused({ hypervisor: 'mock', vcpus });
@@ -74,11 +86,17 @@ describe('sizes', () => {
   });
 
   it('more vCPUs than the maximum are refused', async () => {
-    expect(await refused({ hypervisor: 'mock', vcpus: 2, maxVcpus: 1 })).toMatchObject({ code: 'INVALID_CONFIG', field: 'vcpus' });
+    expect(await refused({ hypervisor: 'mock', vcpus: 2, maxVcpus: 1 })).toMatchObject({
+      code: 'INVALID_CONFIG',
+      field: 'vcpus',
+    });
   });
 
   it('a maximum above what the machine takes is refused', async () => {
-    expect(await refused({ hypervisor: 'mock', maxVcpus: 100_000 })).toMatchObject({ code: 'INVALID_CONFIG', field: 'maxVcpus' });
+    expect(await refused({ hypervisor: 'mock', maxVcpus: 100_000 })).toMatchObject({
+      code: 'INVALID_CONFIG',
+      field: 'maxVcpus',
+    });
   });
 });
 
@@ -113,7 +131,10 @@ describe('keys and types', () => {
   });
 
   it('a field that the VMM has no use for is refused, not ignored', async () => {
-    expect(await refused({ hypervisor: 'mock', cpuModel: 'host' })).toMatchObject({ code: 'INVALID_CONFIG', field: 'cpuModel' });
+    expect(await refused({ hypervisor: 'mock', cpuModel: 'host' })).toMatchObject({
+      code: 'INVALID_CONFIG',
+      field: 'cpuModel',
+    });
   });
 
   it.each([
@@ -129,7 +150,10 @@ describe('keys and types', () => {
     { signal: 'SIGTERM' },
     { signal: null },
   ])('%j is no such option', async (change) => {
-    expect(await refused({ hypervisor: 'mock', ...change })).toMatchObject({ code: 'INVALID_ARGUMENT', field: Object.keys(change)[0] });
+    expect(await refused({ hypervisor: 'mock', ...change })).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      field: Object.keys(change)[0],
+    });
   });
 
   it.each([0, -5, Number.NaN, 2 ** 31])('a time-out of %d ms is refused', async (timeoutMs) => {
@@ -142,13 +166,31 @@ describe('keys and types', () => {
 });
 
 describe('names', () => {
-  it.each(['a/b', '../a', '.', '..', '.hidden', 'a.b', 'a b', ' a', 'a\n', '', '-a', '_a', 'ä', 'a\0', '/etc', 'x'.repeat(64), 'x'.repeat(200), 7, null, {}])(
-    '%j is refused',
-    async (name) => {
-      expect(await refused({ hypervisor: 'mock', name })).toMatchObject({ code: 'INVALID_NAME' });
-      expect(await codeOf(Vm.connect(name as string))).toBe('INVALID_NAME');
-    },
-  );
+  it.each([
+    'a/b',
+    '../a',
+    '.',
+    '..',
+    '.hidden',
+    'a.b',
+    'a b',
+    ' a',
+    'a\n',
+    '',
+    '-a',
+    '_a',
+    'ä',
+    'a\0',
+    '/etc',
+    'x'.repeat(64),
+    'x'.repeat(200),
+    7,
+    null,
+    {},
+  ])('%j is refused', async (name) => {
+    expect(await refused({ hypervisor: 'mock', name })).toMatchObject({ code: 'INVALID_NAME' });
+    expect(await codeOf(Vm.connect(name as string))).toBe('INVALID_NAME');
+  });
 
   it('one of 63 characters is taken, and its sockets work', async () => {
     const vm = await Vm.create({ hypervisor: 'mock', name: 'x'.repeat(63) });
@@ -173,7 +215,10 @@ describe('names', () => {
 
   it('of two that want one name at once one gets it', async () => {
     const both = await Promise.allSettled([1, 2].map(() => Vm.create({ hypervisor: 'mock', name: 'wanted' })));
-    const [won, lost] = [both.filter((one) => one.status === 'fulfilled'), both.filter((one) => one.status === 'rejected')];
+    const [won, lost] = [
+      both.filter((one) => one.status === 'fulfilled'),
+      both.filter((one) => one.status === 'rejected'),
+    ];
     try {
       expect([won.length, lost.length]).toEqual([1, 1]);
       expect(lost[0]?.reason).toMatchObject({ code: 'NAME_IN_USE' });

@@ -12,7 +12,8 @@ import { codeOf, failure } from '../../fakes/failure.ts';
 /** A process that was, and is no more: no boot has this id. */
 const dead = { pid: 4242, startTime: 1, bootId: '00000000-0000-4000-8000-000000000000' };
 const inVms = (name: string): string => path.join(places().vms, name);
-const summary = async (name: string): Promise<string | undefined> => (await listVms()).find((vm) => vm.name === name)?.status;
+const summary = async (name: string): Promise<string | undefined> =>
+  (await listVms()).find((vm) => vm.name === name)?.status;
 
 afterEach(() => {
   for (const at of [places().vms, places().runtime]) {
@@ -25,11 +26,14 @@ describe('connect', () => {
     expect(await failure(Vm.connect('nobody'))).toMatchObject({ code: 'NOT_FOUND', facts: { name: 'nobody' } });
   });
 
-  it.each(['creating', 'created', 'running', 'paused', 'stopped', 'failed'] as const)('to one that is %s on disk and has no process is NOT_RUNNING', async (status) => {
-    await new VmStore().create({ name: 'left', hypervisor: 'mock', status, owner: dead, vmm: dead });
-    expect(await codeOf(Vm.connect('left'))).toBe('NOT_RUNNING');
-    expect(['stopped', 'failed']).toContain(await summary('left'));
-  });
+  it.each(['creating', 'created', 'running', 'paused', 'stopped', 'failed'] as const)(
+    'to one that is %s on disk and has no process is NOT_RUNNING',
+    async (status) => {
+      await new VmStore().create({ name: 'left', hypervisor: 'mock', status, owner: dead, vmm: dead });
+      expect(await codeOf(Vm.connect('left'))).toBe('NOT_RUNNING');
+      expect(['stopped', 'failed']).toContain(await summary('left'));
+    },
+  );
 
   it('to one whose record is broken is STATE_INVALID', async () => {
     mkdirSync(inVms('broken'));
@@ -97,7 +101,8 @@ describe('list', () => {
       mkdirSync(inVms(stagingName('new', ownIdentity(), '0123456789ab')));
 
       const list = await listVms();
-      const byStatus = (status: string): string[] => list.filter((one) => one.status === status).map(({ name }) => name);
+      const byStatus = (status: string): string[] =>
+        list.filter((one) => one.status === status).map(({ name }) => name);
       expect(byStatus('running')).toEqual(['good']);
       expect(byStatus('broken')).toEqual(
         [...Object.keys(spoilt), 'no-record', 'record-is-folder', 'record-is-link', 'a-file'].toSorted(),
@@ -165,7 +170,8 @@ describe('removeVm', () => {
       hypervisor: 'mock',
       name: 'early',
       onEvent: (event) => {
-        if (event.type === 'phase' && event.phase === 'start') answers.push(codeOf(removeVm('early')), codeOf(removeVm('early', { force: true })));
+        if (event.type === 'phase' && event.phase === 'start')
+          answers.push(codeOf(removeVm('early')), codeOf(removeVm('early', { force: true })));
       },
     });
     try {

@@ -39,17 +39,21 @@ it('an owner that is killed takes VMM, keeper and files along', async () => {
   await expectGone(vm);
 }, 40_000);
 
-it.each(['create', 'start', 'boot', 'ready'])('an owner that is killed in the phase %s leaves no process, and nothing that prune does not take', async (phase) => {
-  const owner = startOwner({ hypervisor: 'mock', name: 'unlucky' });
-  await owner.phase(phase);
-  await owner.kill();
-  await until('no process is left', () => namingHome().size === 0);
-  const status = (await listVms()).map((vm) => vm.status);
-  expect(['', 'failed', 'stopped']).toContain(status.join());
-  await prune();
-  expect(readdirSync(places().vms)).toEqual([]);
-  expect(readdirSync(places().runtime)).toEqual([]);
-}, 40_000);
+it.each(['create', 'start', 'boot', 'ready'])(
+  'an owner that is killed in the phase %s leaves no process, and nothing that prune does not take',
+  async (phase) => {
+    const owner = startOwner({ hypervisor: 'mock', name: 'unlucky' });
+    await owner.phase(phase);
+    await owner.kill();
+    await until('no process is left', () => namingHome().size === 0);
+    const status = (await listVms()).map((vm) => vm.status);
+    expect(['', 'failed', 'stopped']).toContain(status.join());
+    await prune();
+    expect(readdirSync(places().vms)).toEqual([]);
+    expect(readdirSync(places().runtime)).toEqual([]);
+  },
+  40_000,
+);
 
 it('an owner that closes its VM and forgets it ends by itself, and the VM with it', async () => {
   const owner = startOwner({ hypervisor: 'mock', name: 'forgotten' }, 'close');
@@ -122,7 +126,9 @@ it('many processes run commands in one VM at once', async () => {
       console.log(answers.map(({ stdout }) => stdout.trim()).join());
     `;
     const children = ['a', 'b', 'c'].map(async (name) => {
-      const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', text, name], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', text, name], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
       const output: Buffer[] = [];
       child.stdout.on('data', (data: Buffer) => output.push(data));
       await once(child, 'close');
@@ -130,7 +136,9 @@ it('many processes run commands in one VM at once', async () => {
     });
     const mine = await Promise.all([...Array(20).keys()].map((n) => vm.exec(['echo', `${n}`])));
     expect(mine.map(({ stdout }) => Number(stdout))).toEqual([...Array(20).keys()]);
-    expect(await Promise.all(children)).toEqual(['a', 'b', 'c'].map((name) => [...Array(20).keys()].map((n) => `${name}.${n}`).join()));
+    expect(await Promise.all(children)).toEqual(
+      ['a', 'b', 'c'].map((name) => [...Array(20).keys()].map((n) => `${name}.${n}`).join()),
+    );
   } finally {
     await vm.remove();
   }

@@ -47,8 +47,12 @@ it('names the program that create would start: one set, or one given as a custom
 it('is refused where create would be', async () => {
   const guest = { kernel: agentBinary, initrd: agentBinary, accel: 'tcg' as const };
   expect(await codeOf(planVm({ ...guest, hypervisorPath: fakeQemu(at, '5.2.0') }))).toBe('HYPERVISOR_TOO_OLD');
-  expect(await codeOf(planVm({ ...guest, hypervisorPath: at.script('silent', 'exit 1') }))).toBe('HYPERVISOR_NOT_FOUND');
-  expect(await codeOf(planVm({ ...guest, hypervisorPath: at.script('other', 'echo hello') }))).toBe('HYPERVISOR_NOT_FOUND');
+  expect(await codeOf(planVm({ ...guest, hypervisorPath: at.script('silent', 'exit 1') }))).toBe(
+    'HYPERVISOR_NOT_FOUND',
+  );
+  expect(await codeOf(planVm({ ...guest, hypervisorPath: at.script('other', 'echo hello') }))).toBe(
+    'HYPERVISOR_NOT_FOUND',
+  );
 });
 
 it('tells the accelerator and the network namespace', async () => {

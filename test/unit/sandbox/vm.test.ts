@@ -43,14 +43,17 @@ describe('create', () => {
     }
   });
 
-  it.each(['create', 'start', 'boot', 'ready'])('leaves nothing when a listener throws in the phase %s', async (phase) => {
-    const onEvent = (event: VmEvent): void => {
-      if (event.type === 'phase' && event.phase === phase) throw new Error('a mistake of the user');
-    };
-    await expect(Vm.create({ hypervisor: 'mock', onEvent })).rejects.toThrow('a mistake of the user');
-    expect(readdirSync(places().vms)).toEqual([]);
-    expect(readdirSync(places().runtime)).toEqual([]);
-  });
+  it.each(['create', 'start', 'boot', 'ready'])(
+    'leaves nothing when a listener throws in the phase %s',
+    async (phase) => {
+      const onEvent = (event: VmEvent): void => {
+        if (event.type === 'phase' && event.phase === phase) throw new Error('a mistake of the user');
+      };
+      await expect(Vm.create({ hypervisor: 'mock', onEvent })).rejects.toThrow('a mistake of the user');
+      expect(readdirSync(places().vms)).toEqual([]);
+      expect(readdirSync(places().runtime)).toEqual([]);
+    },
+  );
 
   it('keeps its folders and files to the user', () =>
     withVm(async (vm) => {
@@ -58,7 +61,8 @@ describe('create', () => {
       for (const folder of Object.values(folders)) {
         expect(statSync(folder).mode & 0o077).toBe(0);
         for (const name of readdirSync(folder)) {
-          if (!statSync(`${folder}/${name}`).isSocket()) expect([name, statSync(`${folder}/${name}`).mode & 0o077]).toEqual([name, 0]);
+          if (!statSync(`${folder}/${name}`).isSocket())
+            expect([name, statSync(`${folder}/${name}`).mode & 0o077]).toEqual([name, 0]);
         }
       }
     }));
@@ -68,7 +72,15 @@ describe('inspect', () => {
   it('tells what runs', () =>
     withVm(async (vm) => {
       const seen = await vm.inspect();
-      expect(seen).toMatchObject({ name: 'box', id: vm.id, hypervisor: 'mock', status: 'running', detached: false, vcpus: 1, memoryMiB: 2048 });
+      expect(seen).toMatchObject({
+        name: 'box',
+        id: vm.id,
+        hypervisor: 'mock',
+        status: 'running',
+        detached: false,
+        vcpus: 1,
+        memoryMiB: 2048,
+      });
       expect(seen.pids).toEqual([seen.pid]);
       expect(Date.now() - Date.parse(seen.createdAt)).toBeLessThan(60_000);
       expect(readFileSync(seen.console.path, 'utf8')).toBeTypeOf('string');

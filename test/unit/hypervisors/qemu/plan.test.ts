@@ -6,7 +6,8 @@ import { plan } from '../../../../src/hypervisors/qemu/plan.ts';
 import { contextFor } from '../fixture.ts';
 
 const binary = '/usr/bin/qemu-system-x86_64';
-const argvOf = (input: VmConfigInput = {}, change: Partial<VmContext> = {}): readonly string[] => plan(contextFor(qemu, input, change), binary).argv;
+const argvOf = (input: VmConfigInput = {}, change: Partial<VmContext> = {}): readonly string[] =>
+  plan(contextFor(qemu, input, change), binary).argv;
 /** The words after every such option. */
 const after = (argv: readonly string[], option: string): (string | undefined)[] =>
   argv.flatMap((word, index) => (word === option ? [argv[index + 1]] : []));
@@ -18,7 +19,7 @@ describe('the whole plan', () => {
       "-name paper,debug-threads=on
       -machine q35,usb=off,vmport=off,hpet=off,graphics=off,sata=off,mem-merge=on,dump-guest-core=off
       -accel tcg,thread=multi
-      -cpu qemu64,+rdrand,+rdseed
+      -cpu max,-erms
       -smp cpus=1,maxcpus=8
       -m size=2048M,slots=10,maxmem=16000M
       -no-user-config
@@ -95,25 +96,35 @@ describe('words that could mean more than they say', () => {
 
   it('paths of kernel, initrd and firmware are words of their own', () => {
     const argv = argvOf({ kernel: '/k,readonly=on', initrd: '/i,x', firmware: '/f,y' });
-    expect([after(argv, '-kernel'), after(argv, '-initrd'), after(argv, '-bios')]).toEqual([['/k,readonly=on'], ['/i,x'], ['/f,y']]);
+    expect([after(argv, '-kernel'), after(argv, '-initrd'), after(argv, '-bios')]).toEqual([
+      ['/k,readonly=on'],
+      ['/i,x'],
+      ['/f,y'],
+    ]);
   });
 
   it('devices and objects are JSON', () => {
     const argv = argvOf({ memPrealloc: true, entropySource: '/dev/ran,dom' });
-    for (const word of [...after(argv, '-device'), ...after(argv, '-object')]) expect(() => JSON.parse(word ?? '') as unknown).not.toThrow();
+    for (const word of [...after(argv, '-device'), ...after(argv, '-object')])
+      expect(() => JSON.parse(word ?? '') as unknown).not.toThrow();
     expect(after(argv, '-object').join()).toContain('"/dev/ran,dom"');
   });
 });
 
 describe('what the configuration decides', () => {
   it('the accelerator, and with it the CPU', () => {
-    expect([after(argvOf(), '-accel'), after(argvOf(), '-cpu')]).toEqual([['tcg,thread=multi'], ['qemu64,+rdrand,+rdseed']]);
+    expect([after(argvOf(), '-accel'), after(argvOf(), '-cpu')]).toEqual([
+      ['tcg,thread=multi'],
+      ['max,-erms'],
+    ]);
     const kvm = argvOf({}, { accel: 'kvm' });
     expect([after(kvm, '-accel'), after(kvm, '-cpu')]).toEqual([['kvm'], ['host']]);
   });
 
   it('a CPU model and features', () => {
-    expect(after(argvOf({ cpuModel: 'Skylake-Client', cpuFeatures: ['-hle', '+avx'] }), '-cpu')).toEqual(['Skylake-Client,-hle,+avx']);
+    expect(after(argvOf({ cpuModel: 'Skylake-Client', cpuFeatures: ['-hle', '+avx'] }), '-cpu')).toEqual([
+      'Skylake-Client,-hle,+avx',
+    ]);
   });
 
   it('vCPUs and memory', () => {
@@ -140,7 +151,8 @@ describe('what the configuration decides', () => {
   });
 
   it('bridges, and the machine type', () => {
-    const bridges = (input: VmConfigInput): number => after(argvOf(input), '-device').filter((word) => word?.includes('pci-bridge')).length;
+    const bridges = (input: VmConfigInput): number =>
+      after(argvOf(input), '-device').filter((word) => word?.includes('pci-bridge')).length;
     expect([bridges({}), bridges({ defaultBridges: 0 }), bridges({ defaultBridges: 3 })]).toEqual([1, 0, 3]);
     expect(after(argvOf({ machineType: 'pc' }), '-machine')[0]).toMatch(/^pc,(?!.*sata)/);
     expect(after(argvOf({ machineAccelerators: ['nvdimm=on'] }), '-machine')[0]).toMatch(/^q35,.*,nvdimm=on$/);
@@ -150,14 +162,27 @@ describe('what the configuration decides', () => {
   });
 
   it("the user's kernel parameters come last and stand for ours of the same name", () => {
-    const [line = ''] = after(argvOf({ kernelParams: [{ key: 'panic', value: '5' }, { key: 'single', value: '' }] }), '-append');
+    const [line = ''] = after(
+      argvOf({
+        kernelParams: [
+          { key: 'panic', value: '5' },
+          { key: 'single', value: '' },
+        ],
+      }),
+      '-append',
+    );
     expect(line).toMatch(/^console=ttyS0 (?!.*panic=-1).* panic=5 single$/);
     expect(after(argvOf(), '-append')[0]).toMatch(/ quiet$/);
     expect(after(argvOf({ debug: true }), '-append')[0]).toMatch(/ debug$/);
   });
 
   it('parameters for QEMU come last of all, so that they win', () => {
-    const argv = argvOf({ hypervisorParams: [{ key: '-overcommit', value: 'mem-lock=on' }, { key: '-S', value: '' }] });
+    const argv = argvOf({
+      hypervisorParams: [
+        { key: '-overcommit', value: 'mem-lock=on' },
+        { key: '-S', value: '' },
+      ],
+    });
     expect(argv.slice(-2)).not.toContain('-append');
     expect(argv.join(' ')).toMatch(/ -overcommit ?mem-lock=on -S$/);
   });

@@ -39,7 +39,10 @@ it('the program is looked for by the architecture, in the PATH alone', async () 
   const path = process.env['PATH'];
   process.env['PATH'] = `:${at.folder}:relative`;
   try {
-    expect(await probe(host)).toEqual({ usable: false, findings: [{ problem: 'qemu-system-x86_64 is not on the PATH', advice: expect.any(String) as string }] });
+    expect(await probe(host)).toEqual({
+      usable: false,
+      findings: [{ problem: 'qemu-system-x86_64 is not on the PATH', advice: expect.any(String) as string }],
+    });
     expect((await probe({ ...host, arch: 'arm64' })).findings[0]?.problem).toContain('qemu-system-aarch64');
     at.write('qemu-system-x86_64', 'not executable', 0o644);
     expect((await probe(host)).usable).toBe(false);
@@ -55,7 +58,10 @@ it.each([
   ['qemu: unsupported machine type', /-machine help/],
   ["qemu: unable to find CPU model 'z80'", /-cpu help/],
   ['could not load PVH', /bzImage/],
-  ["../../target/i386/kvm/kvm.c:3183: kvm_buf_set_msrs: Assertion `ret == cpu->kvm_msr_buf->nmsrs' failed.", /accel tcg/],
+  [
+    "../../target/i386/kvm/kvm.c:3183: kvm_buf_set_msrs: Assertion `ret == cpu->kvm_msr_buf->nmsrs' failed.",
+    /accel tcg/,
+  ],
 ])('%j leads to advice', (line, advice) => {
   const error = startFailure({ code: 1 }, `first line\n${line}\n`);
   expect(error).toMatchObject({ code: 'START_FAILED', facts: { exitCode: 1 } });
@@ -68,9 +74,17 @@ it('an end without words is told by its code or its signal', () => {
   expect(startFailure({ signal: 'SIGSEGV' }, '').rawMessage).toBe('QEMU ended by SIGSEGV before it answered');
 });
 
-it.each([undefined, null, [], {}, 'text', { schema: 2, binary: '/q' }, { schema: 1 }, { schema: 1, binary: '/q', process: { pid: 0 } }, { schema: 1, binary: '/q', process: { pid: 1 } }, { schema: 1, binary: '/q', process: 'me' }])(
-  '%j is no state of ours',
-  (state) => {
-    expect(() => parseState(state)).toThrow(/^STATE_INVALID/);
-  },
-);
+it.each([
+  undefined,
+  null,
+  [],
+  {},
+  'text',
+  { schema: 2, binary: '/q' },
+  { schema: 1 },
+  { schema: 1, binary: '/q', process: { pid: 0 } },
+  { schema: 1, binary: '/q', process: { pid: 1 } },
+  { schema: 1, binary: '/q', process: 'me' },
+])('%j is no state of ours', (state) => {
+  expect(() => parseState(state)).toThrow(/^STATE_INVALID/);
+});
