@@ -7,7 +7,16 @@ export { inspectVm, removeVm, type VmInspection, type VmSummary } from './sandbo
 export { planVm, type PlannedVm } from './sandbox/plan.ts';
 export { doctor, type DoctorReport, type HypervisorReport } from './sandbox/doctor.ts';
 export { prune } from './sandbox/prune.ts';
-export type { Exec, ExecChunk, ExecError, ExecExit, ExecOptions, ExecResult, GuestAgent, GuestInfo } from './guest/agent.ts';
+export type {
+  Exec,
+  ExecChunk,
+  ExecError,
+  ExecExit,
+  ExecOptions,
+  ExecResult,
+  GuestAgent,
+  GuestInfo,
+} from './guest/agent.ts';
 export type { CallOptions } from './config/call-options.ts';
 export type { HypervisorConfig, VmConfigInput } from './config/vm-config.ts';
 export type { HypervisorType } from './config/hypervisor-type.ts';

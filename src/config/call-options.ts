@@ -31,7 +31,9 @@ export function callScope(what: string, options: CallOptions = {}): CallScope {
   // An outer scope that ended says why: its time-out must not look like an abort here.
   const aborted = (): void =>
     controller.abort(
-      signal?.reason instanceof VmError ? signal.reason : new VmError('ABORTED', `${what} was aborted`, { cause: signal?.reason }),
+      signal?.reason instanceof VmError
+        ? signal.reason
+        : new VmError('ABORTED', `${what} was aborted`, { cause: signal?.reason }),
     );
   let timer: NodeJS.Timeout | undefined;
   if (signal?.aborted === true) aborted();

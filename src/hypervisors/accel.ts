@@ -33,9 +33,15 @@ export async function judgeKvm(host: HostFacts, evidence: KvmEvidence = hostEvid
     await access(evidence.device, constants.R_OK | constants.W_OK);
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    return { state: 'broken', reason: missing ? `${evidence.device} does not exist` : `${evidence.device} may not be opened by this user` };
+    return {
+      state: 'broken',
+      reason: missing ? `${evidence.device} does not exist` : `${evidence.device} may not be opened by this user`,
+    };
   }
-  const doubtful = { state: 'doubtful', reason: `${evidence.device} can be opened, which does not say that guests run` } as const;
+  const doubtful = {
+    state: 'doubtful',
+    reason: `${evidence.device} can be opened, which does not say that guests run`,
+  } as const;
   if (host.arch !== 'amd64') return doubtful;
   const cpuinfo = await readFile(evidence.cpuinfo, 'utf8');
   const flags = /^flags\s*:(.*)$/m.exec(cpuinfo)?.[1]?.trim().split(/\s+/) ?? [];
@@ -45,7 +51,10 @@ export async function judgeKvm(host: HostFacts, evidence: KvmEvidence = hostEvid
     return { state: 'usable', reason: 'the CPU virtualizes, and KVM has its module for it' };
   }
   if (!virtualizes && loaded('kvm_pvm')) {
-    return { state: 'broken', reason: '/dev/kvm is served by kvm_pvm on a CPU without vmx or svm: it hangs ordinary guests' };
+    return {
+      state: 'broken',
+      reason: '/dev/kvm is served by kvm_pvm on a CPU without vmx or svm: it hangs ordinary guests',
+    };
   }
   return doubtful;
 }

@@ -51,5 +51,8 @@ export interface Capabilities {
  */
 export function requireSupport(hypervisor: string, operation: string, support: Support): void {
   if (support === true) return;
-  throw new VmError('UNSUPPORTED', `${operation} is not supported on ${hypervisor}: ${support}`, { operation, hypervisor });
+  throw new VmError('UNSUPPORTED', `${operation} is not supported on ${hypervisor}: ${support}`, {
+    operation,
+    hypervisor,
+  });
 }

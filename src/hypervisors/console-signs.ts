@@ -6,7 +6,8 @@ export function panicIn(console: string): string | undefined {
 /** What a console that ends before the agent answered says of the likely cause, and what to do. */
 export function likelyCause(console: string, accel: string): { cause: string; advice: string } {
   const panic = panicIn(console);
-  if (panic !== undefined) return { cause: panic, advice: 'Read the console above that line: the kernel says what it lacked.' };
+  if (panic !== undefined)
+    return { cause: panic, advice: 'Read the console above that line: the kernel says what it lacked.' };
   if (console.trim() === '') {
     return {
       cause: 'the guest has printed nothing: its kernel may not have started',

@@ -29,16 +29,30 @@ export async function hypervisorDocs(): Promise<string> {
     '## Operations',
     '',
     ...head('operation'),
-    ...operations.map((operation) => row(operation, modules.map(({ capabilities }) => capabilities.operations[operation]))),
-    row('commands in the guest', modules.map(({ capabilities }) => capabilities.agent)),
-    row('isolation from the host', modules.map(({ capabilities }) => capabilities.isolation)),
+    ...operations.map((operation) =>
+      row(
+        operation,
+        modules.map(({ capabilities }) => capabilities.operations[operation]),
+      ),
+    ),
+    row(
+      'commands in the guest',
+      modules.map(({ capabilities }) => capabilities.agent),
+    ),
+    row(
+      'isolation from the host',
+      modules.map(({ capabilities }) => capabilities.isolation),
+    ),
     '',
     '## Devices',
     '',
     ...head('device, when'),
     ...deviceKinds.flatMap((kind) =>
       (['start', 'hotAdd', 'hotRemove'] as const).map((when) =>
-        row(`${kind}, ${{ start: 'at start', hotAdd: 'hot added', hotRemove: 'hot removed' }[when]}`, modules.map(({ capabilities }) => capabilities.devices[kind][when])),
+        row(
+          `${kind}, ${{ start: 'at start', hotAdd: 'hot added', hotRemove: 'hot removed' }[when]}`,
+          modules.map(({ capabilities }) => capabilities.devices[kind][when]),
+        ),
       ),
     ),
     '',

@@ -55,10 +55,10 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
       if (operation !== 'kill' && operation !== 'detach') {
         requireSupport(module.type, operation, module.capabilities.operations[operation]);
       }
-      // Another process may have paused or resumed it since: the VMM knows.
-      if (asksFirst.has(operation) && (state === 'running' || state === 'paused')) state = await driver.runState();
-      refuse(operation);
       try {
+        // Another process may have paused or resumed it since: the VMM knows.
+        if (asksFirst.has(operation) && (state === 'running' || state === 'paused')) state = await driver.runState();
+        refuse(operation);
         const value = await action();
         if (next !== undefined) state = next;
         return value;
@@ -78,8 +78,10 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
     return method.bind(driver) as NonNullable<Driver[K]>;
   };
 
-  const supportOf = (device: { kind: keyof typeof module.capabilities.devices }, when: 'start' | 'hotAdd' | 'hotRemove'): void =>
-    requireSupport(module.type, `${device.kind} (${when})`, module.capabilities.devices[device.kind][when]);
+  const supportOf = (
+    device: { kind: keyof typeof module.capabilities.devices },
+    when: 'start' | 'hotAdd' | 'hotRemove',
+  ): void => requireSupport(module.type, `${device.kind} (${when})`, module.capabilities.devices[device.kind][when]);
 
   return {
     type: module.type,

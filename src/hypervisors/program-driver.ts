@@ -118,7 +118,10 @@ export abstract class ProgramDriver {
 
   /** @throws {VmError} UNSUPPORTED for a vsock */
   async generateSocket(useVsock: boolean): Promise<GuestSocket> {
-    if (useVsock) throw new VmError('UNSUPPORTED', 'a vsock is not offered by this version of the driver', { operation: 'generateSocket' });
+    if (useVsock)
+      throw new VmError('UNSUPPORTED', 'a vsock is not offered by this version of the driver', {
+        operation: 'generateSocket',
+      });
     const hostPath = vmmFiles.agentSocket(this.context.runtimeFolder, 0);
     return { kind: 'unix', id: SOCKET_ID, deviceId: SOCKET_DEVICE_ID, name: SOCKET_CHANNEL_NAME, hostPath };
   }
@@ -135,6 +138,9 @@ export abstract class ProgramDriver {
 
   async lastWords(): Promise<{ log: string; console: string }> {
     const { path } = await this.console();
-    return { log: await tail(vmFiles.vmmLog(this.context.stateFolder)), console: await tail(path, { lines: consoleLines }) };
+    return {
+      log: await tail(vmFiles.vmmLog(this.context.stateFolder)),
+      console: await tail(path, { lines: consoleLines }),
+    };
   }
 }

@@ -16,6 +16,7 @@ export function parseProgramState(value: unknown): ProgramState {
     throw new VmError('STATE_INVALID', 'the saved state is not one that this version of the driver wrote');
   }
   const { binary, process } = state;
-  if (process !== undefined && !isIdentity(process)) throw new VmError('STATE_INVALID', 'the saved state names no valid process');
+  if (process !== undefined && !isIdentity(process))
+    throw new VmError('STATE_INVALID', 'the saved state names no valid process');
   return { schema: 1, binary, process };
 }

@@ -18,7 +18,10 @@ const noDriver = 'this version of polyvisor has no driver for it yet';
 export async function loadDriver(type: HypervisorType): Promise<HypervisorModule> {
   const load = drivers[type];
   if (load === undefined) {
-    throw new VmError('UNSUPPORTED', `${type}: ${noDriver}`, { hypervisor: type, advice: `Use one of: ${driverTypes().join(', ')}.` });
+    throw new VmError('UNSUPPORTED', `${type}: ${noDriver}`, {
+      hypervisor: type,
+      advice: `Use one of: ${driverTypes().join(', ')}.`,
+    });
   }
   return load();
 }

@@ -101,12 +101,14 @@ export class VmmProcess {
       return;
     }
     if (this.#identity === undefined) return;
-    if (signalProcess(this.#identity, 'SIGKILL')) await this.wait({ signal: options.signal, timeoutMs: options.timeoutMs ?? killMs });
+    if (signalProcess(this.#identity, 'SIGKILL'))
+      await this.wait({ signal: options.signal, timeoutMs: options.timeoutMs ?? killMs });
   }
 
   /** Leaves the process without an owner and without a keeper. */
   async detach(): Promise<void> {
-    if (this.#launched === undefined) throw new VmError('INVALID_STATE', 'only the process that started a VM can detach it');
+    if (this.#launched === undefined)
+      throw new VmError('INVALID_STATE', 'only the process that started a VM can detach it');
     await this.#launched.detach();
     this.#launched = undefined;
   }

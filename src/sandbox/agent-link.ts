@@ -15,7 +15,11 @@ export interface AgentLink {
  * Takes a free channel and opens a session on it: each channel serves one client, and a second one would hear nothing.
  * @throws {VmError} BUSY when every channel is taken, TIMEOUT, ABORTED, AGENT_GONE, AGENT_PROTOCOL
  */
-export async function linkAgent(stateFolder: string, channels: readonly GuestChannel[], options: CallOptions): Promise<AgentLink> {
+export async function linkAgent(
+  stateFolder: string,
+  channels: readonly GuestChannel[],
+  options: CallOptions,
+): Promise<AgentLink> {
   const { channel, held } = await takeChannel(stateFolder, channels);
   const scope = callScope('connecting to the guest agent', options);
   try {

@@ -6,12 +6,13 @@ import { VmError } from '../errors.ts';
 import type { Hypervisor, HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { manage } from '../hypervisors/lifecycle.ts';
 import type { VmRecord } from '../state/record.ts';
-import { VmStore } from '../state/store.ts';
+import { type NewVm, VmStore } from '../state/store.ts';
 import { type Places, runtimeFolder } from '../state/paths.ts';
 import type { AgentLink } from './agent-link.ts';
 import { awaitGuest } from './boot.ts';
 import { contextOf, storeConfig } from './context.ts';
 import type { Phase } from './events.ts';
+import { prune } from './prune.ts';
 
 /** A VM that is to be: everything about it has been decided. */
 export interface VmToBe {
@@ -38,12 +39,16 @@ export interface RunningVm {
  * Makes the VM's folders, starts its VMM and waits for its guest. When any of it fails everything is removed again.
  * @throws {VmError} NAME_IN_USE, HYPERVISOR_NOT_FOUND, HYPERVISOR_TOO_OLD, START_FAILED, START_TIMEOUT, GUEST_PANICKED, ABORTED
  */
-export async function bringUp(vm: VmToBe, report: (phase: Phase, message: string) => void, call: CallOptions): Promise<RunningVm> {
+export async function bringUp(
+  vm: VmToBe,
+  report: (phase: Phase, message: string) => void,
+  call: CallOptions,
+): Promise<RunningVm> {
   const { module, config, accel, name, networkNamespace, startTimeoutMs } = vm;
   const store = new VmStore(vm.at);
   report('create', `creating ${name}`);
   const image = vm.image === undefined ? {} : { image: vm.image };
-  const record = await store.create({ name, hypervisor: module.type, accel, ...image });
+  const record = await reserve(store, { name, hypervisor: module.type, accel, ...image });
   const hypervisor = manage(module, contextOf(store, record, { config, networkNamespace }, vm.host.memoryMiB));
   try {
     await storeConfig(store.folder(name), config, networkNamespace);
@@ -61,8 +66,25 @@ export async function bringUp(vm: VmToBe, report: (phase: Phase, message: string
   }
 }
 
+/** Reserves the name; one that only a dead process's remains hold is free. */
+async function reserve(store: VmStore, vm: NewVm): Promise<VmRecord> {
+  try {
+    return await store.create(vm);
+  } catch (error) {
+    if (VmError.from(error).code !== 'NAME_IN_USE') throw error;
+    // A record that can't be read may belong to a VM that runs: its name stays taken.
+    const cleared = await prune(vm.name).catch(() => []);
+    if (cleared.length === 0) throw error;
+    return store.create(vm);
+  }
+}
+
 /** Ends a VM if it runs, and removes everything of it. A later VM of the same name is left alone. */
-export async function tearDown(store: VmStore, vm: { id: string; name: string }, hypervisor: Hypervisor): Promise<void> {
+export async function tearDown(
+  store: VmStore,
+  vm: { id: string; name: string },
+  hypervisor: Hypervisor,
+): Promise<void> {
   if (hypervisor.state === 'running' || hypervisor.state === 'paused') await hypervisor.kill();
   await hypervisor.cleanup();
   const record = await store.read(vm.name).catch(() => undefined);

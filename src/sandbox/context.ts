@@ -19,7 +19,11 @@ interface StoredConfig {
 }
 
 /** Writes down a VM's complete configuration. */
-export async function storeConfig(folder: string, config: HypervisorConfig, networkNamespace: string | undefined): Promise<void> {
+export async function storeConfig(
+  folder: string,
+  config: HypervisorConfig,
+  networkNamespace: string | undefined,
+): Promise<void> {
   const stored: StoredConfig = { schema: 1, config, networkNamespace };
   await writeAtomically(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
@@ -45,15 +49,23 @@ export function contextOf(
 }
 
 /** Finds the driver and the context of a VM on disk. @throws {VmError} STATE_INVALID, UNSUPPORTED */
-export async function recall(store: VmStore, record: VmRecord): Promise<{ module: HypervisorModule; context: VmContext }> {
+export async function recall(
+  store: VmStore,
+  record: VmRecord,
+): Promise<{ module: HypervisorModule; context: VmContext }> {
   const path = vmFiles.config(store.folder(record.name));
   let stored: StoredConfig | null;
   try {
     stored = JSON.parse(await readFile(path, 'utf8')) as StoredConfig | null;
   } catch (error) {
-    throw new VmError('STATE_INVALID', `the configuration of ${record.name} cannot be read`, { path, name: record.name, cause: error });
+    throw new VmError('STATE_INVALID', `the configuration of ${record.name} cannot be read`, {
+      path,
+      name: record.name,
+      cause: error,
+    });
   }
-  if (stored?.schema !== 1) throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
+  if (stored?.schema !== 1)
+    throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
   const [module, host] = await Promise.all([loadDriver(parseHypervisorType(record.hypervisor)), readHostFacts()]);
   return { module, context: contextOf(store, record, stored, host.memoryMiB) };
 }

@@ -42,10 +42,16 @@ async function report(type: HypervisorType, host: HostFacts, kvm: KvmVerdict): P
     if (!module.usesAccel || !verdict.usable) return { type, ...verdict };
     if (kvm.state === 'usable') return { type, ...verdict, accel: 'kvm' };
     if (kvm.state === 'doubtful') {
-      const unsure = { problem: kvm.reason, advice: 'The first VM with `accel: auto` boots a trial guest and remembers the verdict.' };
+      const unsure = {
+        problem: kvm.reason,
+        advice: 'The first VM with `accel: auto` boots a trial guest and remembers the verdict.',
+      };
       return { type, ...verdict, accel: 'kvm', findings: [...verdict.findings, unsure] };
     }
-    const slow = { problem: `no KVM (${kvm.reason})`, advice: 'It runs with TCG, in software: slower, and nothing to do if that is enough.' };
+    const slow = {
+      problem: `no KVM (${kvm.reason})`,
+      advice: 'It runs with TCG, in software: slower, and nothing to do if that is enough.',
+    };
     return { type, ...verdict, accel: 'tcg', findings: [...verdict.findings, slow] };
   } catch (error) {
     const { rawMessage, advice } = VmError.from(error);

@@ -108,7 +108,10 @@ export async function removeVm(name: string, options: { force?: boolean } = {}):
     throw new VmError('BUSY', `${name} is just being made by another process`, { name, advice });
   }
   if ((status === 'running' || status === 'paused') && options.force !== true) {
-    throw new VmError('INVALID_STATE', `${name} is ${status}`, { name, advice: 'Stop it first, or use force (`polyvisor rm -f`).' });
+    throw new VmError('INVALID_STATE', `${name} is ${status}`, {
+      name,
+      advice: 'Stop it first, or use force (`polyvisor rm -f`).',
+    });
   }
   await endVmm(store, entry.record);
   await store.remove(name);
@@ -132,7 +135,15 @@ async function endVmm(store: VmStore, record: VmRecord): Promise<void> {
 async function summarize(store: VmStore, vm: ListedVm): Promise<VmSummary> {
   const { name, record } = vm;
   if (record === undefined) {
-    return { name, id: '', hypervisor: '', status: 'broken', detached: false, createdAt: '', problem: vm.broken?.rawMessage };
+    return {
+      name,
+      id: '',
+      hypervisor: '',
+      status: 'broken',
+      detached: false,
+      createdAt: '',
+      problem: vm.broken?.rawMessage,
+    };
   }
   const status = statusOf(record);
   const config = await recall(store, record).then(

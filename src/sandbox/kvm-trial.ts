@@ -38,7 +38,11 @@ async function trial(vm: Omit<VmToBe, 'name' | 'accel'>, call: CallOptions): Pro
   const config = { ...vm.config, vcpus: 1, maxVcpus: 1, memoryMiB: Math.min(vm.config.memoryMiB, 256) };
   const name = `kvm-trial-${madeUpName()}`;
   try {
-    const running = await bringUp({ ...vm, config, accel: 'kvm', name, startTimeoutMs: trialMs }, () => undefined, call);
+    const running = await bringUp(
+      { ...vm, config, accel: 'kvm', name, startTimeoutMs: trialMs },
+      () => undefined,
+      call,
+    );
     await running.link.close();
     await tearDown(running.store, running.record, running.hypervisor);
     return { state: 'usable', reason: 'a trial guest booted with KVM' };

@@ -25,7 +25,9 @@ const planId = '0'.repeat(12);
  */
 export async function planVm(options: VmOptions = {}): Promise<PlannedVm> {
   const split = splitOptions(options);
-  const prepared = await prepare(split, (phase, message) => split.onEvent({ type: 'phase', phase, message, elapsedMs: 0 }));
+  const prepared = await prepare(split, (phase, message) =>
+    split.onEvent({ type: 'phase', phase, message, elapsedMs: 0 }),
+  );
   const { module, config, host, at } = prepared;
   const binary = usableBinary(await module.probe(host, assetPath(config, 'hypervisor')));
   const name = split.name ?? madeUpName();

@@ -28,13 +28,19 @@ export interface Prepared {
 }
 
 /** Checks the configuration against schema, VMM and host, chooses the accelerator, and sees to it that a guest is there. */
-export async function prepare(options: SplitOptions, report: (phase: Phase, message: string) => void): Promise<Prepared> {
+export async function prepare(
+  options: SplitOptions,
+  report: (phase: Phase, message: string) => void,
+): Promise<Prepared> {
   const module = await loadDriver(options.hypervisor);
   const input = parseConfig(options.config);
   const [at, host] = [places(), await readHostFacts()];
   // Checked before the default guest is built, so that a mistake is told at once; the stand-ins are never opened.
   const needsGuest = module.bootsGuest && lacksGuest(input);
-  completeConfig(needsGuest ? { ...input, kernel: agentBinary, initrd: agentBinary } : input, { fields: module.fields, host });
+  completeConfig(needsGuest ? { ...input, kernel: agentBinary, initrd: agentBinary } : input, {
+    fields: module.fields,
+    host,
+  });
   const image = needsGuest ? await defaultGuest(at, options, report) : undefined;
   const guest: VmConfigInput =
     image === undefined
@@ -57,7 +63,9 @@ export async function prepare(options: SplitOptions, report: (phase: Phase, mess
 
 /** A user who names no part of a guest gets ours. */
 function lacksGuest({ kernel, initrd, image, customAssets }: VmConfigInput): boolean {
-  return [kernel, initrd, image, customAssets?.kernel, customAssets?.initrd, customAssets?.image].every((part) => part === undefined);
+  return [kernel, initrd, image, customAssets?.kernel, customAssets?.initrd, customAssets?.image].every(
+    (part) => part === undefined,
+  );
 }
 
 async function defaultGuest(

@@ -58,7 +58,12 @@ export async function endVm(vm: Stoppable, options: VmStopOptions): Promise<void
 /** Writes down how a VM ended. @param reason when the VMM has none of its own */
 export async function recordEnd({ store, name, hypervisor }: Omit<Stoppable, 'link'>, reason: string): Promise<void> {
   const exit = await hypervisor.wait();
-  const ended = { at: new Date().toISOString(), exitCode: exit.code, signal: exit.signal, reason: exit.reason ?? reason };
+  const ended = {
+    at: new Date().toISOString(),
+    exitCode: exit.code,
+    signal: exit.signal,
+    reason: exit.reason ?? reason,
+  };
   await store.update(name, { status: 'stopped', ended, keeper: undefined, driver: await hypervisor.saveState() });
 }
 

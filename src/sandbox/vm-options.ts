@@ -34,16 +34,22 @@ export interface SplitOptions {
 
 /** @throws {VmError} UNKNOWN_HYPERVISOR, INVALID_NAME, INVALID_ARGUMENT */
 export function splitOptions(options: VmOptions): SplitOptions {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw wrong('options', 'an object', options);
-  const { hypervisor, name, detached, networkNamespace, startTimeoutMs, onEvent, signal, timeoutMs, ...config } = options;
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw wrong('options', 'an object', options);
+  const { hypervisor, name, detached, networkNamespace, startTimeoutMs, onEvent, signal, timeoutMs, ...config } =
+    options;
   if (detached !== undefined && typeof detached !== 'boolean') throw wrong('detached', 'true or false', detached);
   if (networkNamespace !== undefined && !(typeof networkNamespace === 'string' && networkNamespace.startsWith('/'))) {
     throw wrong('networkNamespace', 'an absolute path', networkNamespace);
   }
-  if (startTimeoutMs !== undefined && !(typeof startTimeoutMs === 'number' && startTimeoutMs > 0 && startTimeoutMs < 2 ** 31)) {
+  if (
+    startTimeoutMs !== undefined &&
+    !(typeof startTimeoutMs === 'number' && startTimeoutMs > 0 && startTimeoutMs < 2 ** 31)
+  ) {
     throw wrong('startTimeoutMs', 'milliseconds above 0', startTimeoutMs);
   }
-  if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function') throw wrong('signal', 'an AbortSignal', signal);
+  if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function')
+    throw wrong('signal', 'an AbortSignal', signal);
   if (onEvent !== undefined && typeof onEvent !== 'function') throw wrong('onEvent', 'a function', onEvent);
   return {
     hypervisor: parseHypervisorType(hypervisor === undefined ? 'qemu' : hypervisor),

@@ -64,7 +64,11 @@ export class Vm {
       scope.throwIfEnded();
       const { networkNamespace, startTimeoutMs } = split;
       const name = split.name ?? madeUpName();
-      const { store, record, hypervisor, link } = await bringUp({ ...prepared, name, networkNamespace, startTimeoutMs }, report, call);
+      const { store, record, hypervisor, link } = await bringUp(
+        { ...prepared, name, networkNamespace, startTimeoutMs },
+        report,
+        call,
+      );
       const vm = new Vm(store, record, hypervisor, link, true);
       try {
         if (split.detached) await vm.detach();
@@ -88,7 +92,10 @@ export class Vm {
     const record = await store.read(validateName(name));
     const status = statusOf(record);
     if (status !== 'running') {
-      throw new VmError(status === 'paused' ? 'INVALID_STATE' : 'NOT_RUNNING', `${name} is ${status}`, { name, hypervisor: record.hypervisor });
+      throw new VmError(status === 'paused' ? 'INVALID_STATE' : 'NOT_RUNNING', `${name} is ${status}`, {
+        name,
+        hypervisor: record.hypervisor,
+      });
     }
     const { module, context } = await recall(store, record);
     const hypervisor = manage(module, context);
@@ -115,7 +122,8 @@ export class Vm {
 
   /** The guest's agent. @throws {VmError} AGENT_GONE after `close`, `stop`, `kill` or `remove` */
   get agent(): GuestAgent {
-    if (this.#link === undefined) throw new VmError('AGENT_GONE', `this handle of ${this.name} is closed`, { name: this.name });
+    if (this.#link === undefined)
+      throw new VmError('AGENT_GONE', `this handle of ${this.name} is closed`, { name: this.name });
     return this.#link.agent;
   }
 

@@ -96,7 +96,12 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
 
     it('refuses what needs a running VM', async () =>
       withMachine(async ({ hypervisor }) => {
-        for (const early of [() => hypervisor.start(), () => hypervisor.stop(), () => hypervisor.check(), () => hypervisor.threadIds()]) {
+        for (const early of [
+          () => hypervisor.start(),
+          () => hypervisor.stop(),
+          () => hypervisor.check(),
+          () => hypervisor.threadIds(),
+        ]) {
           expect(await codeOf(early())).toBe('INVALID_STATE');
         }
         await hypervisor.create();

@@ -11,6 +11,13 @@ describeHypervisor(qemu, {
     const image = await findImage(places().images, 'default', agentBinary);
     if (image === undefined) throw new Error('vm-global-setup.ts should have built the default guest');
     const { kernel, initrd, manifest } = image;
-    return { vcpus: 2, maxVcpus: 2, memoryMiB: 256, kernel, initrd, kernelParams: deserializeParams(manifest.commandLine) };
+    return {
+      vcpus: 2,
+      maxVcpus: 2,
+      memoryMiB: 256,
+      kernel,
+      initrd,
+      kernelParams: deserializeParams(manifest.commandLine),
+    };
   },
 });

@@ -12,12 +12,16 @@ export function deviceId(device: Device): string {
 /** The machine with one device more. @throws {VmError} INVALID_ARGUMENT, UNSUPPORTED */
 export function plugged(machine: MockMachine, device: Device, config: HypervisorConfig): MockMachine {
   if (device.kind === 'block' && config.disableBlockDeviceUse) {
-    throw new VmError('INVALID_CONFIG', 'disableBlockDeviceUse forbids block devices', { field: 'disableBlockDeviceUse' });
+    throw new VmError('INVALID_CONFIG', 'disableBlockDeviceUse forbids block devices', {
+      field: 'disableBlockDeviceUse',
+    });
   }
   if (device.kind === 'cpu') return withVcpus(machine, machine.vcpus + device.count, config);
   const slots = machine.devices.filter((other) => other.kind === 'memory').length;
   if (device.kind === 'memory' && slots >= config.memorySlots) {
-    throw new VmError('INVALID_ARGUMENT', `all ${config.memorySlots} memory slots are in use`, { field: 'memorySlots' });
+    throw new VmError('INVALID_ARGUMENT', `all ${config.memorySlots} memory slots are in use`, {
+      field: 'memorySlots',
+    });
   }
   const added = device.kind === 'memory' ? { ...device, slot: device.slot ?? slots } : device;
   if (machine.devices.some((other) => deviceId(other) === deviceId(added))) {
@@ -39,7 +43,9 @@ export function unplugged(machine: MockMachine, device: Device, config: Hypervis
 /** The machine with another number of vCPUs. @throws {VmError} INVALID_ARGUMENT outside 1 to the maximum */
 export function withVcpus(machine: MockMachine, vcpus: number, config: HypervisorConfig): MockMachine {
   if (!(Number.isInteger(vcpus) && vcpus >= 1 && vcpus <= config.maxVcpus)) {
-    throw new VmError('INVALID_ARGUMENT', `vcpus must be from 1 to ${config.maxVcpus}, not ${vcpus}`, { field: 'vcpus' });
+    throw new VmError('INVALID_ARGUMENT', `vcpus must be from 1 to ${config.maxVcpus}, not ${vcpus}`, {
+      field: 'vcpus',
+    });
   }
   return { ...machine, vcpus };
 }

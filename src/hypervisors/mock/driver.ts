@@ -43,7 +43,12 @@ export class MockDriver extends ProgramDriver implements Driver {
   async stop(options: StopOptions = {}): Promise<void> {
     await this.#failAsTold('stop', options);
     const identity = this.vmm.identity();
-    if (options.force !== true && identity !== undefined && isAlive(identity) && !(await this.#control.machine()).paused) {
+    if (
+      options.force !== true &&
+      identity !== undefined &&
+      isAlive(identity) &&
+      !(await this.#control.machine()).paused
+    ) {
       try {
         signalProcess(identity, 'SIGTERM');
         await this.vmm.wait({ signal: options.signal, timeoutMs: quitMs });
@@ -95,7 +100,10 @@ export class MockDriver extends ProgramDriver implements Driver {
     await this.#failAsTold('resizeMemory', options);
     const { config } = this.context;
     if (!(Number.isInteger(memoryMiB) && memoryMiB >= config.memoryMiB)) {
-      throw new VmError('INVALID_ARGUMENT', `memoryMiB must be at least the ${config.memoryMiB} that the VM started with`);
+      throw new VmError(
+        'INVALID_ARGUMENT',
+        `memoryMiB must be at least the ${config.memoryMiB} that the VM started with`,
+      );
     }
     if (!(Number.isInteger(blockSizeMiB) && blockSizeMiB > 0)) {
       throw new VmError('INVALID_ARGUMENT', `the memory block size must be above 0, not ${blockSizeMiB}`);

@@ -37,5 +37,9 @@ export async function failAsTold(
 /** The agent ended before it was ready. */
 export function startFailure(exit: VmmExit, log: string): VmError {
   const how = exit.signal === undefined ? `with exit code ${exit.code ?? 'unknown'}` : `by ${exit.signal}`;
-  return new VmError('START_FAILED', `the mock ended ${how} before it answered`, { exitCode: exit.code, signal: exit.signal, log });
+  return new VmError('START_FAILED', `the mock ended ${how} before it answered`, {
+    exitCode: exit.code,
+    signal: exit.signal,
+    log,
+  });
 }

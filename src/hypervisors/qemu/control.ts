@@ -45,7 +45,10 @@ export class QemuControl {
 
   /** Thread id by vCPU number (query-cpus-fast: query-cpus left QEMU in 6.0). */
   async threadIds(options: CallOptions = {}): Promise<Map<number, number>> {
-    const cpus = await this.#session((qmp, call) => qmp.execute<CpuInfoFast[]>('query-cpus-fast', undefined, call), options);
+    const cpus = await this.#session(
+      (qmp, call) => qmp.execute<CpuInfoFast[]>('query-cpus-fast', undefined, call),
+      options,
+    );
     return new Map(cpus.map((cpu) => [cpu['cpu-index'], cpu['thread-id']]));
   }
 

@@ -29,7 +29,14 @@ export function bootDevices(config: HypervisorConfig, runtimeFolder: string): st
   for (let port = 0; port < agentPorts; port++) {
     const path = quoted(vmmFiles.agentSocket(runtimeFolder, port));
     argv.push('-chardev', `socket,id=charch${port},path=${path},server=on,wait=off`);
-    argv.push(...device({ driver: 'virtserialport', chardev: `charch${port}`, id: `channel${port}`, name: `agent.channel.${port}` }));
+    argv.push(
+      ...device({
+        driver: 'virtserialport',
+        chardev: `charch${port}`,
+        id: `channel${port}`,
+        name: `agent.channel.${port}`,
+      }),
+    );
   }
   argv.push(...object({ 'qom-type': 'rng-random', id: 'rng0', filename: config.entropySource }));
   argv.push(...device({ driver: `virtio-rng-${suffix}`, rng: 'rng0', id: 'rng' }));
@@ -40,6 +47,13 @@ export function bootDevices(config: HypervisorConfig, runtimeFolder: string): st
 function bridges(config: HypervisorConfig): string[] {
   const bus = config.machineType === 'pc' ? 'pci.0' : 'pcie.0';
   return Array.from({ length: config.defaultBridges }, (_, index) =>
-    device({ driver: 'pci-bridge', bus, id: `pci-bridge-${index}`, chassis_nr: index + 1, shpc: false, addr: String(2 + index) }),
+    device({
+      driver: 'pci-bridge',
+      bus,
+      id: `pci-bridge-${index}`,
+      chassis_nr: index + 1,
+      shpc: false,
+      addr: String(2 + index),
+    }),
   ).flat();
 }

@@ -67,7 +67,8 @@ export class QemuDriver extends ProgramDriver implements Driver {
     if (!this.vmm.alive()) throw new VmError('VMM_GONE', 'QEMU does not run any more', await this.lastWords());
     const status = await this.#control.status(options);
     const words = await this.lastWords();
-    if (status === 'internal-error' || status === 'io-error') throw new VmError('VMM_FAILED', `QEMU reports ${status}`, words);
+    if (status === 'internal-error' || status === 'io-error')
+      throw new VmError('VMM_FAILED', `QEMU reports ${status}`, words);
     const panic = status === 'guest-panicked' ? 'the guest has panicked' : panicIn(words.console);
     if (panic !== undefined) throw new VmError('GUEST_PANICKED', panic, words);
   }

@@ -3,14 +3,29 @@ import type { VmmExit } from '../hypervisor.ts';
 
 /** Start-up messages of QEMU that have a better answer than themselves. */
 const advice: readonly [pattern: RegExp, advice: string][] = [
-  [/Could not access KVM kernel module|failed to initialize kvm/i, 'Use `--accel tcg`, or give this user access to /dev/kvm.'],
+  [
+    /Could not access KVM kernel module|failed to initialize kvm/i,
+    'Use `--accel tcg`, or give this user access to /dev/kvm.',
+  ],
   // With kvm_pvm, or inside another VM, KVM opens and then lacks what QEMU takes for granted.
-  [/kvm\/kvm\.c|failed to set MSR|kvm run failed|KVM: entry failed/i, 'KVM does not run guests on this host: use `--accel tcg` (`accel: tcg`).'],
+  [
+    /kvm\/kvm\.c|failed to set MSR|kvm run failed|KVM: entry failed/i,
+    'KVM does not run guests on this host: use `--accel tcg` (`accel: tcg`).',
+  ],
   [/cannot set up guest memory|Cannot allocate memory/i, 'Ask for less memory, or free some on the host.'],
-  [/could not load (kernel|PVH|initrd)|invalid kernel header|not a .*kernel/i, 'Name a kernel that QEMU can boot: a bzImage, or an ELF image with a PVH note.'],
+  [
+    /could not load (kernel|PVH|initrd)|invalid kernel header|not a .*kernel/i,
+    'Name a kernel that QEMU can boot: a bzImage, or an ELF image with a PVH note.',
+  ],
   [/unsupported machine type/i, 'This QEMU lacks that machine type; `qemu-system-x86_64 -machine help` lists them.'],
-  [/(invalid option|Invalid parameter|unexpected .*parameter|is not a valid device model)/i, 'Check `hypervisorParams`, `machineAccelerators` and `cpuFeatures`.'],
-  [/unable to find CPU model|Property .* not found/i, 'This QEMU lacks that CPU model or feature; `qemu-system-x86_64 -cpu help` lists them.'],
+  [
+    /(invalid option|Invalid parameter|unexpected .*parameter|is not a valid device model)/i,
+    'Check `hypervisorParams`, `machineAccelerators` and `cpuFeatures`.',
+  ],
+  [
+    /unable to find CPU model|Property .* not found/i,
+    'This QEMU lacks that CPU model or feature; `qemu-system-x86_64 -cpu help` lists them.',
+  ],
   [/seccomp/i, 'This QEMU was built without its sandbox; install one that has it.'],
 ];
 

@@ -22,7 +22,12 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
     ...['-rtc', 'base=utc,driftfix=slew,clock=host'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...monitors(runtimeFolder),
-    ...['-chardev', `file,id=console,path=${quoted(vmmFiles.console(runtimeFolder))},append=on`, '-serial', 'chardev:console'],
+    ...[
+      '-chardev',
+      `file,id=console,path=${quoted(vmmFiles.console(runtimeFolder))},append=on`,
+      '-serial',
+      'chardev:console',
+    ],
     ...bootDevices(config, runtimeFolder),
     ...boot(context),
     ...serializeParams(config.hypervisorParams, ''),

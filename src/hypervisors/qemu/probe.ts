@@ -16,7 +16,8 @@ const installAdvice = 'Install it (Debian: `apt install qemu-system-x86`), or na
 export async function probe(host: HostFacts, hypervisorPath?: string): Promise<HostVerdict> {
   const program = `qemu-system-${host.arch === 'amd64' ? 'x86_64' : 'aarch64'}`;
   const path = hypervisorPath ?? (await search(program));
-  if (path === undefined) return { usable: false, findings: [{ problem: `${program} is not on the PATH`, advice: installAdvice }] };
+  if (path === undefined)
+    return { usable: false, findings: [{ problem: `${program} is not on the PATH`, advice: installAdvice }] };
   let version: string;
   try {
     version = await versionOf(path);
@@ -56,6 +57,7 @@ async function versionOf(path: string): Promise<string> {
     throw new VmError('HYPERVISOR_NOT_FOUND', `${path} does not run: ${reason}`, { path, cause: error });
   }
   const found = /version (\d+\.\d+(?:\.\d+)?)/.exec(output)?.[1];
-  if (found === undefined) throw new VmError('HYPERVISOR_NOT_FOUND', `${path} does not say its version as QEMU does`, { path });
+  if (found === undefined)
+    throw new VmError('HYPERVISOR_NOT_FOUND', `${path} does not say its version as QEMU does`, { path });
   return found;
 }

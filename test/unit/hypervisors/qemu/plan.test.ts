@@ -113,10 +113,7 @@ describe('words that could mean more than they say', () => {
 
 describe('what the configuration decides', () => {
   it('the accelerator, and with it the CPU', () => {
-    expect([after(argvOf(), '-accel'), after(argvOf(), '-cpu')]).toEqual([
-      ['tcg,thread=multi'],
-      ['max,-erms'],
-    ]);
+    expect([after(argvOf(), '-accel'), after(argvOf(), '-cpu')]).toEqual([['tcg,thread=multi'], ['max,-erms']]);
     const kvm = argvOf({}, { accel: 'kvm' });
     expect([after(kvm, '-accel'), after(kvm, '-cpu')]).toEqual([['kvm'], ['host']]);
   });
