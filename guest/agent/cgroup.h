@@ -9,8 +9,11 @@
 void cgroup_open(void);
 bool cgroup_usable(void);
 
-/* Makes group `id`; a limit of 0 is no limit. Returns its folder's descriptor or -errno. */
-int cgroup_make(uint32_t id, uint64_t max_pids, uint64_t max_memory);
+/* Makes a group, or takes the one that was kept, and tells its `id`; a limit of 0 is no limit. Returns its folder's descriptor or -errno. */
+int cgroup_make(uint32_t *id, uint64_t max_pids, uint64_t max_memory);
+
+/* Keeps a group for the next tree when it is empty and as good as new: the descriptor is then no longer the caller's. */
+bool cgroup_keep(uint32_t id, int group);
 
 /* Ends every process of the group, and of groups that were made inside it. */
 void cgroup_kill(int group);

@@ -13,11 +13,9 @@
 #include <unistd.h>
 
 static struct tree *trees;
-static uint32_t last_id;
 
 static int start_in_group(struct tree *t, const struct tree_options *o, void (*child)(void *), void *arg) {
-  t->id = ++last_id;
-  int group = cgroup_make(t->id, o->max_pids, o->max_memory);
+  int group = cgroup_make(&t->id, o->max_pids, o->max_memory);
   if (group < 0) return group;
   pid_t pid = clone_into(group, child, arg);
   if (pid < 0) {
@@ -74,7 +72,8 @@ static void tree_gone(struct tree *t) {
 }
 
 static bool try_remove(struct tree *t) {
-  if (cgroup_remove(t->id) == -EBUSY) return false;
+  if (cgroup_keep(t->id, t->group)) t->group = -1;
+  else if (cgroup_remove(t->id) == -EBUSY) return false;
   tree_gone(t);
   return true;
 }

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { access, stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { HostFacts } from '../../config/host.ts';
@@ -47,8 +47,20 @@ async function search(program: string): Promise<string | undefined> {
   return undefined;
 }
 
+/** Versions by the very file that said them: asking costs a process, and a program that makes many VMs would ask each time. */
+const known = new Map<string, string>();
+
 /** @throws {VmError} HYPERVISOR_NOT_FOUND when the program doesn't run or doesn't name its version */
 async function versionOf(path: string): Promise<string> {
+  const file = await stat(path, { bigint: true }).catch(() => undefined);
+  if (file === undefined) return askVersion(path);
+  const key = `${path}\0${file.dev}:${file.ino}:${file.size}:${file.ctimeNs}`;
+  const version = known.get(key) ?? (await askVersion(path));
+  known.set(key, version);
+  return version;
+}
+
+async function askVersion(path: string): Promise<string> {
   let output: string;
   try {
     output = (await promisify(execFile)(path, ['--version'], { timeout: 10_000, maxBuffer: 65_536 })).stdout;
