@@ -197,8 +197,13 @@ describe('a command', () => {
       const exec = agent.exec(tree, { signal: controller.signal, timeoutMs: index === 2 ? 500 : undefined });
       const { stdout } = exec;
       let text = '';
-      while (text.split('\n').length < 3) text += String((await once(stdout, 'data'))[0]);
-      stdout.resume();
+      // One listener throughout: both lines may come in one tick.
+      await new Promise<void>((resolve) => {
+        stdout.on('data', (data) => {
+          text += String(data);
+          if (text.split('\n').length >= 3) resolve();
+        });
+      });
       await end(exec, controller);
       expect(await exec.exited).toMatchObject({ signal: 'SIGKILL', exitCode: 137 });
       for (const pid of text.trim().split('\n')) await gone(Number(pid));
