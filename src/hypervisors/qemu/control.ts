@@ -68,7 +68,7 @@ export class QemuControl {
         await held.release();
       }
     } catch (error) {
-      // Each step would call the end of our time an abort.
+      // A lock that is still waited for when our time ends calls itself BUSY: to our caller it is the time.
       scope.throwIfEnded();
       throw error;
     } finally {
