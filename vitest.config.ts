@@ -2,6 +2,8 @@ import { defineConfig } from 'vitest/config';
 
 // The long runs are asked for by name (npm run test:soak) and no part of an ordinary one.
 const soak = process.argv.includes('soak');
+// Only the lab VM has what these need (npm run test:lab).
+const lab = process.env['POLYVISOR_LAB'] === '1';
 
 // Every project runs in forked processes: the leak fixture compares a whole process before and after each test.
 const shared = { pool: 'forks' as const, setupFiles: ['test/support/setup.ts'] };
@@ -52,6 +54,21 @@ export default defineConfig({
                 include: ['test/soak/**/*.test.ts'],
                 maxWorkers: 1,
                 testTimeout: 3_600_000,
+              },
+            },
+          ]
+        : []),
+      ...(lab
+        ? [
+            {
+              test: {
+                ...shared,
+                name: 'lab',
+                env: { POLYVISOR_TEST_CACHE: 'user' },
+                include: ['test/lab/**/*.test.ts'],
+                maxWorkers: 1,
+                testTimeout: 600_000,
+                hookTimeout: 600_000,
               },
             },
           ]

@@ -1,0 +1,105 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { agentBinary } from '../../src/config/package-files.ts';
+import { buildDefaultImage } from '../../src/images/build.ts';
+import type { KernelModule } from '../../src/images/modules.ts';
+import { Vm } from '../../src/sandbox/vm.ts';
+import { places } from '../../src/state/paths.ts';
+import { labModules } from './modules.ts';
+import type { Cargo } from './programs.ts';
+
+/** Megabytes for the guests inside, and for everything that the lab brings: its files are in its memory. */
+const memoryMiB = 6144;
+
+/** The checkout as the lab has it. */
+export const labCheckout = '/lab/polyvisor';
+
+/** What of the checkout the tests inside need. */
+const checkoutParts = [
+  'package.json',
+  'vitest.config.ts',
+  'tsconfig.base.json',
+  'tsconfig.json',
+  'bin',
+  'dist',
+  'src',
+  'test',
+  'scripts',
+  'node_modules',
+];
+
+/** A VM in which KVM works, emulated if need be, with Node, this checkout, the default guest and the given files in it. */
+export async function bootLab(cargo: readonly Cargo[], report: (line: string) => void): Promise<Vm> {
+  const image = await buildDefaultImage({ cacheFolder: places().images, agentPath: agentBinary });
+  const modules = await labModules(image.manifest.kernelRelease);
+  report('booting the lab: a VM with AMD SVM');
+  // TCG emulates AMD's virtualization and not Intel's, and only for a model that has it.
+  const vm = await Vm.create({
+    hypervisor: 'qemu',
+    accel: 'tcg',
+    vcpus: 2,
+    memoryMiB,
+    cpuModel: 'EPYC',
+    cpuFeatures: ['+svm', '+npt', '-erms'],
+    startTimeoutMs: 300_000,
+  });
+  try {
+    report('bringing Node, the checkout, the guest and the VMMs into it');
+    const imageFolder = {
+      from: image.folder,
+      to: path.join('/root/.cache/polyvisor/images', path.basename(image.folder)),
+    };
+    await unpack(vm, [...cargo, imageFolder, ...checkoutParts.map(inCheckout)], modules);
+    await vm.exec(['sh', '-e', '/lab/prepare.sh'], { check: true });
+    return vm;
+  } catch (error) {
+    await vm.remove();
+    throw error;
+  }
+}
+
+function inCheckout(part: string): Cargo {
+  return { from: path.resolve(part), to: path.join(labCheckout, part) };
+}
+
+/** Sends everything in one go, as a tar stream of links to the real files: the host's tar follows them. */
+async function unpack(vm: Vm, cargo: readonly Cargo[], modules: readonly KernelModule[]): Promise<void> {
+  const stage = await mkdtemp(path.join(tmpdir(), 'polyvisor-lab-'));
+  try {
+    for (const { from, to } of cargo) {
+      const link = path.join(stage, to);
+      await mkdir(path.dirname(link), { recursive: true });
+      await rm(link, { force: true });
+      await symlink(from, link);
+    }
+    const moduleFolder = path.join(stage, 'lab', 'modules');
+    await mkdir(moduleFolder, { recursive: true });
+    for (const { name, content } of modules) await writeFile(path.join(moduleFolder, `${name}.ko`), content);
+    await writeFile(path.join(stage, 'lab', 'prepare.sh'), prepareScript(modules.map(({ name }) => name)));
+    const tar = spawn('tar', ['--create', '--dereference', '--hard-dereference', '-C', stage, '.'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await vm.exec(['tar', '-x', '-C', '/'], { stdin: tar.stdout, check: true });
+    if (tar.exitCode === null) await once(tar, 'exit');
+    if (tar.exitCode !== 0) throw new Error(`tar ended with ${tar.exitCode}`);
+  } finally {
+    await rm(stage, { recursive: true, force: true });
+  }
+}
+
+/** Loads the modules, which fails for those that are in already, and makes what a Linux host has. */
+function prepareScript(modules: readonly string[]): string {
+  return [
+    ...modules.map((name) => `grep -q '^${name} ' /proc/modules || insmod /lab/modules/${name}.ko`),
+    'mkdir -p /tmp /run /var/log /dev/hugepages /dev/shm',
+    'chmod 1777 /tmp',
+    'mountpoint -q /dev/hugepages || mount -t hugetlbfs none /dev/hugepages',
+    'ip link set lo up',
+    'test -c /dev/kvm',
+    'node --version',
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,28 @@
+import { existsSync } from 'node:fs';
+import { locate } from './programs.ts';
+
+/** A VMM that the lab can try: what it needs from the caller, and which tests are its own. */
+export interface LabVmm {
+  /** hypervisor id */
+  type: string;
+  test: string;
+  /** variables that name its programs, by the path at which the lab has them */
+  programs: Readonly<Record<string, string>>;
+}
+
+/** Programs in the lab are at fixed paths, which its tests know by the same variables. */
+export const labVmms: readonly LabVmm[] = [
+  { type: 'qemu', test: 'test/lab/qemu.test.ts', programs: { POLYVISOR_QEMU: '/usr/bin/qemu-system-x86_64' } },
+];
+
+/** The host's paths of a VMM's programs, or which variable names none. QEMU is the host's own unless one is named. */
+export function programsOf(vmm: LabVmm): { paths: Map<string, string> } | { missing: string } {
+  const paths = new Map<string, string>();
+  for (const [variable, inLab] of Object.entries(vmm.programs)) {
+    const given = process.env[variable] ?? (vmm.type === 'qemu' ? locate('qemu-system-x86_64') : undefined);
+    if (given === undefined) return { missing: `${variable} is not set` };
+    if (!existsSync(given)) return { missing: `${variable} names ${given}, which is not there` };
+    paths.set(inLab, given);
+  }
+  return { paths };
+}

@@ -1,0 +1,5 @@
+import { qemu } from '../../src/hypervisors/qemu/index.ts';
+import { describeHypervisor } from '../contract/hypervisor.ts';
+import { defaultGuest } from './guest.ts';
+
+describeHypervisor(qemu, { accel: 'kvm', config: defaultGuest });
