@@ -2,8 +2,6 @@ import { defineConfig } from 'vitest/config';
 
 // The long runs are asked for by name (npm run test:soak) and no part of an ordinary one.
 const soak = process.argv.includes('soak');
-// Only the lab VM has what these need (npm run test:lab).
-const lab = process.env['POLYVISOR_LAB'] === '1';
 
 // Every project runs in forked processes: the leak fixture compares a whole process before and after each test.
 const shared = { pool: 'forks' as const, setupFiles: ['test/support/setup.ts'] };
@@ -32,6 +30,18 @@ export default defineConfig({
         },
       },
       {
+        // Each test strikes one process many times over: two files at once, and a sample of the points unless it is the soak.
+        test: {
+          ...shared,
+          name: 'robust',
+          include: ['test/crash/**/*.test.ts', 'test/model/**/*.test.ts'],
+          maxWorkers: 2,
+          env: { POLYVISOR_CRASH: soak ? 'all' : (process.env['POLYVISOR_CRASH'] ?? 'some') },
+          testTimeout: soak ? 3_600_000 : 180_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
         // One file at a time and long limits: without KVM a guest is emulated and takes seconds to boot.
         test: {
           ...shared,
@@ -41,7 +51,7 @@ export default defineConfig({
           maxWorkers: 1,
           testTimeout: 180_000,
           hookTimeout: 300_000,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
       ...(soak
@@ -54,21 +64,6 @@ export default defineConfig({
                 include: ['test/soak/**/*.test.ts'],
                 maxWorkers: 1,
                 testTimeout: 3_600_000,
-              },
-            },
-          ]
-        : []),
-      ...(lab
-        ? [
-            {
-              test: {
-                ...shared,
-                name: 'lab',
-                env: { POLYVISOR_TEST_CACHE: 'user' },
-                include: ['test/lab/**/*.test.ts'],
-                maxWorkers: 1,
-                testTimeout: 600_000,
-                hookTimeout: 600_000,
               },
             },
           ]

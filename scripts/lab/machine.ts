@@ -3,12 +3,16 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import ownManifest from '../../package.json' with { type: 'json' };
 import { agentBinary } from '../../src/config/package-files.ts';
 import { buildDefaultImage } from '../../src/images/build.ts';
+import { VmError } from '../../src/errors.ts';
 import type { KernelModule } from '../../src/images/modules.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { places } from '../../src/state/paths.ts';
 import { labModules } from './modules.ts';
+import { bundleFolder } from './bundle.ts';
+import { packageFolders } from './node-modules.ts';
 import type { Cargo } from './programs.ts';
 
 /** Megabytes for the guests inside, and for everything that the lab brings: its files are in its memory. */
@@ -17,25 +21,46 @@ const memoryMiB = 6144;
 /** The checkout as the lab has it. */
 export const labCheckout = '/lab/polyvisor';
 
-/** What of the checkout the tests inside need. */
-const checkoutParts = [
-  'package.json',
-  'vitest.config.ts',
-  'tsconfig.base.json',
-  'tsconfig.json',
-  'bin',
-  'dist',
-  'src',
-  'test',
-  'scripts',
-  'node_modules',
-];
+/** What of the checkout the tests inside need: what changes from run to run, and what does not. */
+const ownParts = ['package.json', 'bin', 'dist'];
+
+/** The packages that run in the lab. */
+const packages = ['vitest', ...Object.keys(ownManifest.dependencies)];
+
+/** Name of a lab that is kept. */
+const keptName = process.env['POLYVISOR_LAB_NAME'] ?? 'polyvisor-lab';
+
+/** What a lab is made of. */
+export interface LabOptions {
+  cargo: readonly Cargo[];
+  /** the VMMs: brought to a kept lab, too */
+  vmmCargo: readonly Cargo[];
+  /** the bundled tests */
+  bundles: string;
+  /** use the lab that an earlier run has kept, and keep it: what it has already is not brought again */
+  keep: boolean;
+  report: (line: string) => void;
+}
 
 /** A VM in which KVM works, emulated if need be, with Node, this checkout, the default guest and the given files in it. */
-export async function bootLab(cargo: readonly Cargo[], report: (line: string) => void): Promise<Vm> {
+export async function openLab({ cargo, vmmCargo, bundles, keep, report }: LabOptions): Promise<Vm> {
   const image = await buildDefaultImage({ cacheFolder: places().images, agentPath: agentBinary });
-  const modules = await labModules(image.manifest.kernelRelease);
+  const guest = { from: image.folder, to: path.join('/root/.cache/polyvisor/images', path.basename(image.folder)) };
+  const own = [
+    ...vmmCargo,
+    ...ownParts.map(inCheckout),
+    { from: bundles, to: path.join(labCheckout, bundleFolder) },
+    guest,
+  ];
+  const kept = keep ? await connectKept() : undefined;
+  if (kept !== undefined) {
+    report('using the lab that was kept');
+    await kept.exec(['rm', '-rf', ...[...ownParts, bundleFolder].map((part) => inCheckout(part).to)], { check: true });
+    await unpack(kept, own, []);
+    return kept;
+  }
   report('booting the lab: a VM with AMD SVM');
+  const modules = await labModules(image.manifest.kernelRelease);
   // TCG emulates AMD's virtualization and not Intel's, and only for a model that has it.
   const vm = await Vm.create({
     hypervisor: 'qemu',
@@ -45,18 +70,24 @@ export async function bootLab(cargo: readonly Cargo[], report: (line: string) =>
     cpuModel: 'EPYC',
     cpuFeatures: ['+svm', '+npt', '-erms'],
     startTimeoutMs: 300_000,
+    ...(keep ? { name: keptName, detached: true } : {}),
   });
   try {
     report('bringing Node, the checkout, the guest and the VMMs into it');
-    const imageFolder = {
-      from: image.folder,
-      to: path.join('/root/.cache/polyvisor/images', path.basename(image.folder)),
-    };
-    await unpack(vm, [...cargo, imageFolder, ...checkoutParts.map(inCheckout)], modules);
+    await unpack(vm, [...cargo, ...own, ...packageFolders(packages).map(inCheckout)], modules);
     await vm.exec(['sh', '-e', '/lab/prepare.sh'], { check: true });
     return vm;
   } catch (error) {
     await vm.remove();
+    throw error;
+  }
+}
+
+async function connectKept(): Promise<Vm | undefined> {
+  try {
+    return await Vm.connect(keptName);
+  } catch (error) {
+    if (VmError.from(error).code === 'NOT_FOUND') return undefined;
     throw error;
   }
 }

@@ -1,11 +1,24 @@
 // The contract suite on real VMMs, inside a VM whose /dev/kvm works: `npm run test:lab`.
 // POLYVISOR_FIRECRACKER and the like name the programs; a VMM without one is skipped, unless POLYVISOR_LAB_REQUIRE lists it.
-import { writeFile } from 'node:fs/promises';
-import { bootLab, labCheckout } from './machine.ts';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { bundleConfig, bundleFolder, bundleName, bundleTests } from './bundle.ts';
+import { labCheckout, openLab } from './machine.ts';
 import { type LabResult, matrixOf } from './matrix.ts';
 import { addOnCargo, type Cargo, locate, programCargo } from './programs.ts';
 import { labVmms, programsOf } from './vmms.ts';
 
+const { values: flags } = parseArgs({
+  options: {
+    // leave the lab running for the next run with --keep: booting and filling it takes a minute
+    keep: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    // names of tests, as vitest takes them
+    testNamePattern: { type: 'string', short: 't' },
+  },
+});
 const began = performance.now();
 const report = (line: string): void =>
   void process.stderr.write(`lab (${Math.round((performance.now() - began) / 1000)} s): ${line}\n`);
@@ -14,11 +27,13 @@ const unknown = required.filter((type) => !labVmms.some((vmm) => vmm.type === ty
 if (unknown.length > 0) throw new Error(`POLYVISOR_LAB_REQUIRE names ${unknown.join(', ')}: not in the lab`);
 
 const tally = { passed: 0, failed: 0, skipped: 0 };
+const vmmCargo: Cargo[] = [];
 const cargo: Cargo[] = [...programCargo(process.execPath, '/usr/bin/node'), ...addOnCargo('node_modules')];
 const chosen = labVmms.filter((vmm) => {
+  if (flags.only !== undefined && !flags.only.split(',').includes(vmm.type)) return false;
   const found = programsOf(vmm);
   if ('paths' in found) {
-    cargo.push(...[...found.paths].flatMap(([inLab, path]) => programCargo(path, inLab)));
+    vmmCargo.push(...[...found.paths].flatMap(([inLab, path]) => programCargo(path, inLab)));
     return true;
   }
   const isRequired = required.includes(vmm.type);
@@ -47,7 +62,12 @@ cargo.push(
   { from: '/usr/share/seabios', to: '/usr/share/seabios' },
 );
 
-const vm = await bootLab(cargo, report);
+const bundles = await mkdtemp(path.join(tmpdir(), 'polyvisor-lab-tests-'));
+await bundleTests(
+  chosen.map(({ test }) => test),
+  bundles,
+);
+const vm = await openLab({ cargo, vmmCargo, bundles, keep: flags.keep, report });
 const results = new Map<string, readonly LabResult[]>();
 try {
   for (const vmm of chosen) {
@@ -55,7 +75,8 @@ try {
     results.set(vmm.type, await runSuite(vmm.test, Object.fromEntries(Object.entries(vmm.programs))));
   }
 } finally {
-  await vm.remove();
+  await (flags.keep ? vm.close() : vm.remove());
+  await rm(bundles, { recursive: true });
 }
 
 for (const tests of results.values()) {
@@ -73,8 +94,10 @@ process.exitCode = tally.failed > 0 ? 1 : 0;
 /** Runs one file of tests in the lab, shows what it prints, and reads what it found. */
 async function runSuite(test: string, env: Record<string, string>): Promise<readonly LabResult[]> {
   const found = `/lab/${test.replaceAll('/', '-')}.json`;
-  const argv = ['/usr/bin/node', 'node_modules/vitest/vitest.mjs', 'run', '--project', 'lab', test];
-  const run = vm.exec([...argv, '--reporter=verbose', '--reporter=json', `--outputFile=${found}`], {
+  const argv = ['/usr/bin/node', 'node_modules/vitest/vitest.mjs', 'run', bundleName(test)];
+  const chosenTests = flags.testNamePattern === undefined ? [] : ['-t', flags.testNamePattern];
+  argv.push('--config', `${bundleFolder}/${bundleConfig}`, '--root', '.');
+  const run = vm.exec([...argv, ...chosenTests, '--reporter=verbose', '--reporter=json', `--outputFile=${found}`], {
     cwd: labCheckout,
     env: { ...env, HOME: '/root', NO_COLOR: '1', POLYVISOR_LAB: '1' },
   });

@@ -13,6 +13,16 @@ export interface LabVmm {
 /** Programs in the lab are at fixed paths, which its tests know by the same variables. */
 export const labVmms: readonly LabVmm[] = [
   { type: 'qemu', test: 'test/lab/qemu.test.ts', programs: { POLYVISOR_QEMU: '/usr/bin/qemu-system-x86_64' } },
+  {
+    type: 'firecracker',
+    test: 'test/lab/firecracker.test.ts',
+    programs: { POLYVISOR_FIRECRACKER: '/usr/bin/firecracker', POLYVISOR_JAILER: '/usr/bin/jailer' },
+  },
+  {
+    type: 'clh',
+    test: 'test/lab/cloud-hypervisor.test.ts',
+    programs: { POLYVISOR_CLOUD_HYPERVISOR: '/usr/bin/cloud-hypervisor' },
+  },
 ];
 
 /** The host's paths of a VMM's programs, or which variable names none. QEMU is the host's own unless one is named. */

@@ -5,6 +5,8 @@ import type { HypervisorModule } from './hypervisor.ts';
 /** The drivers that there are: the only place that names a VMM's folder. Each is loaded when it is first asked for. */
 const drivers: { readonly [type in HypervisorType]?: () => Promise<HypervisorModule> } = {
   qemu: async () => (await import('./qemu/index.ts')).qemu,
+  firecracker: async () => (await import('./firecracker/index.ts')).firecracker,
+  clh: async () => (await import('./cloud-hypervisor/index.ts')).cloudHypervisor,
   mock: async () => (await import('./mock/index.ts')).mock,
 };
 

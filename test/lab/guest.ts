@@ -10,5 +10,5 @@ export async function defaultGuest(): Promise<VmConfigInput> {
   if (image === undefined) throw new Error('the lab came without the default guest');
   const { kernel, initrd, manifest } = image;
   const kernelParams = deserializeParams(manifest.commandLine);
-  return { vcpus: 2, maxVcpus: 2, memoryMiB: 256, kernel, initrd, kernelParams };
+  return { vcpus: 2, memoryMiB: 256, kernel, initrd, kernelParams };
 }

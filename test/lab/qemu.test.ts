@@ -2,4 +2,4 @@ import { qemu } from '../../src/hypervisors/qemu/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { defaultGuest } from './guest.ts';
 
-describeHypervisor(qemu, { accel: 'kvm', config: defaultGuest });
+describeHypervisor(qemu, { accel: 'kvm', config: async () => ({ ...(await defaultGuest()), maxVcpus: 2 }) });

@@ -1,0 +1,99 @@
+import { chmod, chown, rm, stat } from 'node:fs/promises';
+import net from 'node:net';
+import path from 'node:path';
+import { callScope, type CallOptions } from '../config/call-options.ts';
+import { connectHybridVsock } from '../transports/hybrid-vsock.ts';
+import type { GuestChannel } from './hypervisor.ts';
+
+/** The agent's vsock port, and the host's by which it says that it listens (docs/agent-protocol.md). */
+export const agentPort = 1024;
+const announcePort = 1025;
+
+/** Sessions at once: the agent takes no more. */
+const sessions = 8;
+
+/** The vsock of one guest, which its VMM ends on a unix socket: the way to the agent on Firecracker and Cloud Hypervisor. */
+export class HybridVsock {
+  readonly #socketPath: string;
+  /** while the guest boots under this process: a connection before the agent listens would be refused */
+  #announcement: Announcement | undefined;
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+  }
+
+  /** To be called before the VMM is started: channels then wait until the agent says that it listens. */
+  async expectGuest(): Promise<void> {
+    this.#announcement = await Announcement.await(`${this.#socketPath}_${announcePort}`);
+  }
+
+  /** Each connection is a stream of its own. */
+  channels(): readonly GuestChannel[] {
+    return Array.from({ length: sessions }, (_, index) => ({
+      name: `vsock.${index}`,
+      showsHangup: true,
+      survivesRestore: false,
+      open: async (options) => {
+        await this.#announced(options);
+        return connectHybridVsock(this.#socketPath, agentPort, options);
+      },
+    }));
+  }
+
+  /** Stops waiting for the guest. May be repeated. */
+  async close(): Promise<void> {
+    const announcement = this.#announcement;
+    this.#announcement = undefined;
+    await announcement?.close();
+  }
+
+  async #announced(options: CallOptions): Promise<void> {
+    if (this.#announcement === undefined) return;
+    const scope = callScope('waiting for the guest agent', options);
+    try {
+      await scope.race(this.#announcement.heard);
+    } finally {
+      scope.release();
+    }
+    await this.close();
+  }
+}
+
+/** A socket to which the VMM connects when the guest does. */
+class Announcement {
+  /** settles with the first connection */
+  readonly heard: Promise<void>;
+  readonly #server: net.Server;
+  readonly #socketPath: string;
+
+  private constructor(server: net.Server, socketPath: string) {
+    this.#server = server;
+    this.#socketPath = socketPath;
+    this.heard = new Promise((resolve) => {
+      server.on('connection', (stream) => {
+        stream.destroy();
+        resolve();
+      });
+    });
+  }
+
+  static async await(socketPath: string): Promise<Announcement> {
+    const server = net.createServer();
+    const announcement = new Announcement(server, socketPath);
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(socketPath, resolve);
+    });
+    // A guest that never says anything must not keep this process alive.
+    server.unref();
+    await chmod(socketPath, 0o600);
+    const { uid, gid } = await stat(path.dirname(socketPath));
+    await chown(socketPath, uid, gid);
+    return announcement;
+  }
+
+  async close(): Promise<void> {
+    await new Promise((resolve) => this.#server.close(resolve));
+    await rm(this.#socketPath, { force: true });
+  }
+}
