@@ -3,8 +3,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { configDocs } from '../src/config/docs.ts';
 import { errorCodes } from '../src/errors.ts';
 import { hypervisorDocs } from '../src/hypervisors/docs.ts';
+import { apiDocs } from './docs/api.ts';
+import { cliDocs } from './docs/cli.ts';
 
 const pages: Record<string, () => string | Promise<string>> = {
+  'docs/api.md': apiDocs,
+  'docs/cli.md': cliDocs,
   'docs/configuration.md': configDocs,
   'docs/errors.md': errorDocs,
   'docs/hypervisors.md': hypervisorDocs,

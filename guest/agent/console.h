@@ -1,4 +1,4 @@
-/* Lines for whoever reads the console: `polyvisor-agent: ...`. */
+/* Lines for whoever reads the console: `2026-01-31T12:00:00Z polyvisor-agent: ...`. */
 #ifndef POLYVISOR_CONSOLE_H
 #define POLYVISOR_CONSOLE_H
 

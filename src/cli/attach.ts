@@ -45,7 +45,9 @@ async function streamed(vm: Vm, { argv, flags, interrupts }: Attachment, options
     terminal?.onResize((rows, cols) => command.resize(rows, cols));
     const stopInput = feed(command);
     forward(command, interrupts);
-    const outputs = [copy(command, 'stdout'), ...(terminal === undefined ? [copy(command, 'stderr')] : [])];
+    const { maxOutput } = flags;
+    const outputs = [copy(command, 'stdout', maxOutput)];
+    if (terminal === undefined) outputs.push(copy(command, 'stderr', maxOutput));
     const settled = await Promise.allSettled([command.exited, ...outputs]);
     stopInput();
     interrupts.forwardTo(undefined);
@@ -94,11 +96,26 @@ function feed({ stdin }: GuestCommand): () => void {
 }
 
 /** Copies one output to ours. When nobody reads ours, the command is ended, as SIGPIPE would do. */
-async function copy(command: GuestCommand, name: 'stdout' | 'stderr'): Promise<void> {
+async function copy(command: GuestCommand, name: 'stdout' | 'stderr', most = Infinity): Promise<void> {
   try {
-    await pipeline(command[name], process[name], { end: false });
+    await pipeline(command[name], (source: AsyncIterable<Buffer>) => within(source, name, most), process[name], {
+      end: false,
+    });
   } catch (error) {
     await command.cancel().catch(() => undefined);
     throw error;
+  }
+}
+
+/** The first bytes of an output; that there are more is an error. */
+async function* within(source: AsyncIterable<Buffer>, name: string, most: number): AsyncGenerator<Buffer> {
+  let left = most;
+  for await (const data of source) {
+    if (data.length > left) {
+      yield data.subarray(0, left);
+      throw new VmError('OUTPUT_LIMIT', `the command wrote more than ${most} bytes to ${name}; it was ended`);
+    }
+    left -= data.length;
+    yield data;
   }
 }

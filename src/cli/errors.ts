@@ -9,6 +9,10 @@ const optionNames: ReadonlyMap<string, string> = new Map([
   ['timeoutMs', '--timeout'],
   ['startTimeoutMs', '--start-timeout'],
   ['hypervisorPath', '--hypervisor-path'],
+  ['kernel', '--kernel'],
+  ['initrd', '--initrd'],
+  ['accel: auto', '--accel auto'],
+  ['accel: tcg', '--accel tcg'],
 ]);
 
 /** How an error is shown. */
@@ -56,6 +60,11 @@ function asVmError(error: unknown): VmError {
 
 /** The library's advice in the words of the command line. */
 function adviceOf({ advice }: VmError): string {
+  return inOurWords(advice);
+}
+
+/** Options of the library by the names that they have on the command line. */
+export function inOurWords(advice: string): string {
   return [...optionNames].reduce((text, [field, flag]) => text.replaceAll(`\`${field}\``, `\`${flag}\``), advice);
 }
 

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { DoctorReport } from '../../sandbox/doctor.ts';
 import { newCommand } from '../command.ts';
+import { inOurWords } from '../errors.ts';
 import { print, printJson } from '../output.ts';
 import { table } from '../table.ts';
 
@@ -32,7 +33,7 @@ export function doctorText({ host, kvm, hypervisors, image }: DoctorReport): str
   const findings = hypervisors.flatMap(({ type, findings: found }) =>
     found.flatMap(({ problem, advice }) => [
       problem.startsWith(`${type}:`) ? problem : `${type}: ${problem}`,
-      `  -> ${advice}`,
+      `  -> ${inOurWords(advice)}`,
     ]),
   );
   return [

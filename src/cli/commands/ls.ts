@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
 import type { VmSummary } from '../../sandbox/inspect.ts';
 import { newCommand } from '../command.ts';
+import { statusText } from '../ending-text.ts';
 import { print, printJson } from '../output.ts';
 import { table } from '../table.ts';
 import { age } from '../units.ts';
 
 const headings = ['NAME', 'HYPERVISOR', 'ACCEL', 'STATUS', 'VCPUS', 'MEMORY', 'AGE', 'PID'];
 /** A VM in any other status is shown with `-a` only. */
-const lively: readonly string[] = ['creating', 'created', 'running', 'paused'];
+const lively: readonly string[] = ['creating', 'created', 'starting', 'running', 'paused'];
 
 /** `polyvisor ls` */
 export function ls(): Command {
@@ -26,9 +27,10 @@ export function ls(): Command {
 
 /** VMs as a table. */
 export function listing(vms: readonly VmSummary[], now?: number): string {
-  const rows = vms.map(({ name, hypervisor, accel = '', status, vcpus = '', memoryMiB, createdAt, pid = '' }) => {
+  const rows = vms.map((vm) => {
+    const { name, hypervisor, accel = '', vcpus = '', memoryMiB, createdAt, pid = '' } = vm;
     const memory = memoryMiB === undefined ? '' : `${memoryMiB}M`;
-    return [name, hypervisor, accel, status, `${vcpus}`, memory, age(createdAt, now), `${pid}`];
+    return [name, hypervisor, accel, statusText(vm, now), `${vcpus}`, memory, age(createdAt, now), `${pid}`];
   });
   return table(headings, rows);
 }

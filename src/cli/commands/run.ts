@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { VmError } from '../../errors.ts';
+import { parsePortSpec } from '../../sandbox/port-spec.ts';
 import type { Vm } from '../../sandbox/vm.ts';
 import type { VmOptions } from '../../sandbox/vm-options.ts';
 import { attach } from '../attach.ts';
@@ -8,10 +9,11 @@ import { addExecFlags, type ExecFlags, execOptions } from '../exec-flags.ts';
 import { interruptible } from '../interrupts.ts';
 import { timeMs } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
+import { addPortFlag, type PortFlags } from '../port-flags.ts';
 import { openProgress } from '../progress.ts';
 import { addVmFlags, type VmFlags, vmOptions } from '../vm-flags.ts';
 
-interface RunFlags extends VmFlags, ExecFlags {
+interface RunFlags extends VmFlags, ExecFlags, PortFlags {
   detach?: boolean;
   rm?: boolean;
 }
@@ -23,7 +25,7 @@ export function run(): Command {
     'run -it',
     "run -m 512M --cpus 2 -e NAME=world -- sh -c 'echo hello $NAME'",
     'run -i -- wc -l < /etc/passwd',
-    'run -d --name web',
+    'run -d --name web -p 8080:80 -- httpd -f',
   ])
     .argument(
       '[command...]',
@@ -34,7 +36,7 @@ export function run(): Command {
       new Option('-d, --detach', 'leave the VM running; print its name').conflicts(['interactive', 'tty', 'rm']),
     )
     .addOption(new Option('--rm', 'remove the VM at the end; always so without -d'));
-  addExecFlags(addVmFlags(command), 'most time for boot and command')
+  addExecFlags(addPortFlag(addVmFlags(command)), 'most time for boot and command')
     .addOption(
       new Option(
         '--start-timeout <time>',
@@ -68,6 +70,7 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
     const timeoutMs = deadline === undefined ? undefined : Math.max(1, Math.round(deadline - performance.now()));
     if (flags.detach === true) return leaveRunning(vm, argv, flags);
     try {
+      for (const port of flags.publish ?? []) await vm.forwardPort(parsePortSpec(port));
       await attach(vm, { argv, flags, interrupts, timeoutMs });
     } finally {
       await vm.remove();
@@ -78,6 +81,7 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
 /** Starts the command, if there is one, and lets go. Until then the VM is ours and ends with us: nobody knows its name yet. */
 async function leaveRunning(vm: Vm, argv: readonly string[], flags: RunFlags): Promise<void> {
   try {
+    if (flags.publish !== undefined) await vm.publishPorts(flags.publish);
     if (argv.length > 0) await vm.exec(argv, { ...execOptions(flags), detach: true }).pid;
     await vm.detach();
   } catch (error) {

@@ -14,9 +14,10 @@ export function stop(): Command {
       new Option('-t, --time <time>', 'how long the guest may take to power off (default: 10s)').argParser(timeMs),
     )
     .option('-f, --force', 'do not ask the guest')
-    .action(async (names: string[], { time, force }: { time?: number; force?: boolean }) => {
+    .option('--json', 'print a JSON array of the names')
+    .action(async (names: string[], { time, force, json }: { time?: number; force?: boolean; json?: boolean }) => {
       const { stopVm } = await import('../../sandbox/stop-vm.ts');
       // As with docker: what has ended already is as it was wanted.
-      await forEachName(names, async (name) => void (await stopVm(name, { graceMs: time, force })));
+      await forEachName(names, async (name) => void (await stopVm(name, { graceMs: time, force })), { json });
     });
 }

@@ -1,15 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
 import { doctorText } from '../../../../src/cli/commands/doctor.ts';
-import { imageListing } from '../../../../src/cli/commands/image.ts';
 import { listing } from '../../../../src/cli/commands/ls.ts';
 import { planText } from '../../../../src/cli/commands/plan.ts';
+import { imageListing } from '../../../../src/cli/image-list.ts';
 
 const plan = {
   binary: '/bin/echo',
   argv: ['-machine', 'q35', '-append', "quiet it's=1", '-device', '{"driver":"x"}'],
   env: { A: 'b c' },
   files: [{ path: '/run/x/ev.in', content: '{"execute":"y"}\n', mode: 0o600 }],
+  paths: [],
   requests: [{ method: 'PUT', target: '/boot', body: { a: 1 } }],
 };
 
@@ -35,7 +36,9 @@ it('shows a plan as a script that is the very command', () => {
 });
 
 it('shows a plan without any of the extras as the command alone', () => {
-  expect(planText({ binary: '/b', argv: ['-append'], env: {}, files: [], requests: [] })).toBe('/b \\\n  -append');
+  expect(planText({ binary: '/b', argv: ['-append'], env: {}, files: [], requests: [], paths: [] })).toBe(
+    '/b \\\n  -append',
+  );
 });
 
 it('lists VMs in columns that are always there', () => {
@@ -72,8 +75,14 @@ it('lists images with the size of what is booted', () => {
     bootModules: [],
     otherModules: [],
   };
-  const text = imageListing([{ name: 'default', folder: '/f', kernel: '/f/kernel', initrd: '/f/initrd', manifest }]);
-  expect(text.split('\n')[1]?.split(/ +/)).toEqual(['default', 'abcdef012345', '6.1.0', 'x86_64', '1.5MiB', '/f']);
+  const image = { name: 'default', folder: '/f', kernel: '/f/kernel', initrd: '/f/initrd', manifest };
+  const text = imageListing([
+    { image, usedBy: ['a', 'b'], isCurrent: true },
+    { image, usedBy: [], isCurrent: false },
+  ]);
+  const [, first, second] = text.split('\n').map((line) => line.split(/ +/));
+  expect(first).toEqual(['default', 'abcdef012345', 'current', '6.1.0', 'x86_64', '1.5MiB', '2', '/f']);
+  expect(second?.slice(2)).toEqual(['old', '6.1.0', 'x86_64', '1.5MiB', '0', '/f']);
 });
 
 it('says for each hypervisor whether it is usable and, where it is not, what to do', () => {
