@@ -1,9 +1,10 @@
-// dist/ from src/ (one file each, nothing bundled), and the guest's agent from guest/agent/.
+// dist/ from src/: the library one file each, the command line program as one file; and the guest's agent from guest/agent/.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { run, tool } from './run.ts';
 
 const steps = [
+  { command: tool('tsx'), args: ['scripts/bundle-program.ts'] },
   { command: tool('tsc'), args: ['-p', 'tsconfig.build.json'] },
   { command: 'scripts/build-agent', args: [] },
 ];
@@ -21,8 +22,8 @@ removeStale();
 function removeStale(): void {
   for (const entry of readdirSync('dist', { recursive: true, withFileTypes: true })) {
     const source = entry.name.replace(/\.(d\.ts|js)$/, '.ts');
-    if (!entry.isFile() || source === entry.name) continue;
     const folder = path.relative('dist', entry.parentPath);
+    if (!entry.isFile() || source === entry.name || folder === 'program') continue;
     if (!existsSync(path.join('src', folder, source))) rmSync(path.join(entry.parentPath, entry.name));
   }
 }

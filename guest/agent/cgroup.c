@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define ROOT "/sys/fs/cgroup"
+#define CPU_PERIOD_US 100000u
 #define DEPTH_MAX 16 /* groups within groups: a guest may nest deeper, and then keeps its empty folders */
 
 static int parent = -1;
@@ -52,9 +53,9 @@ static int switch_limits_on(void) {
   if (limits_on) return 0;
   int root = open(ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (root < 0) return -errno;
-  int error = write_file(root, "cgroup.subtree_control", "+memory +pids");
+  int error = write_file(root, "cgroup.subtree_control", "+memory +pids +cpu");
   close(root);
-  if (!error) error = write_file(parent, "cgroup.subtree_control", "+memory +pids");
+  if (!error) error = write_file(parent, "cgroup.subtree_control", "+memory +pids +cpu");
   limits_on = !error;
   return error;
 }
@@ -66,16 +67,26 @@ static int set_limit(int group, const char *name, uint64_t value) {
   return write_file(group, name, text);
 }
 
-int cgroup_make(uint32_t *id, uint64_t max_pids, uint64_t max_memory) {
+/* CPU time as `quota period`, both in microseconds. */
+static int set_cpu(int group, uint64_t thousandths) {
+  char text[64];
+  if (thousandths == 0) return 0;
+  snprintf(text, sizeof text, "%" PRIu64 " %u", thousandths * (CPU_PERIOD_US / 1000), CPU_PERIOD_US);
+  return write_file(group, "cpu.max", text);
+}
+
+bool limits_any(const struct limits *l) { return l->pids || l->memory || l->cpu; }
+
+int cgroup_make(uint32_t *id, const struct limits *limits) {
   char name[16];
-  if (spare.group >= 0 && !max_pids && !max_memory && !limits_on) {
+  if (spare.group >= 0 && !limits_any(limits) && !limits_on) {
     int group = spare.group;
     *id = spare.id;
     spare.group = -1;
     return group;
   }
   *id = ++last_id;
-  if (max_pids || max_memory) {
+  if (limits_any(limits)) {
     int error = switch_limits_on();
     if (error) return error;
   }
@@ -83,8 +94,9 @@ int cgroup_make(uint32_t *id, uint64_t max_pids, uint64_t max_memory) {
   if (mkdirat(parent, name, 0755) < 0) return -errno;
   int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   int error = fd < 0 ? -errno : 0;
-  if (!error) error = set_limit(fd, "pids.max", max_pids);
-  if (!error) error = set_limit(fd, "memory.max", max_memory);
+  if (!error) error = set_limit(fd, "pids.max", limits->pids);
+  if (!error) error = set_limit(fd, "memory.max", limits->memory);
+  if (!error) error = set_cpu(fd, limits->cpu);
   if (!error) return fd;
   if (fd >= 0) close(fd);
   unlinkat(parent, name, AT_REMOVEDIR);

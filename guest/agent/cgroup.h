@@ -9,8 +9,17 @@
 void cgroup_open(void);
 bool cgroup_usable(void);
 
+/* What the processes of a group may use together; 0: no limit. */
+struct limits {
+  uint64_t pids;
+  uint64_t memory; /* bytes */
+  uint64_t cpu;    /* thousandths of one CPU */
+};
+
+bool limits_any(const struct limits *l);
+
 /* Makes a group, or takes the one that was kept, and tells its `id`; a limit of 0 is no limit. Returns its folder's descriptor or -errno. */
-int cgroup_make(uint32_t *id, uint64_t max_pids, uint64_t max_memory);
+int cgroup_make(uint32_t *id, const struct limits *limits);
 
 /* Keeps a group for the next tree when it is empty and as good as new: the descriptor is then no longer the caller's. */
 bool cgroup_keep(uint32_t id, int group);

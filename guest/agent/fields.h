@@ -29,6 +29,7 @@ enum field_tag {
   FIELD_MAX_PIDS = 26,
   FIELD_MAX_MEMORY = 27,
   FIELD_CREDIT = 28,
+  FIELD_MAX_CPU = 29,
   FIELD_PID = 32,
   FIELD_SIGNAL = 33,
   FIELD_TREE = 34,
@@ -45,6 +46,16 @@ enum field_tag {
   FIELD_CPUS_ONLINE = 67,
   FIELD_RESEEDS = 68,
   FIELD_PROCESSES = 69,
+  FIELD_MEMORY_BLOCKS = 70,
+  FIELD_MEMORY_BLOCK_BYTES = 71,
+  FIELD_PATH = 80,
+  FIELD_ADDRESS = 81,
+  FIELD_LISTENER = 82,
+  FIELD_TOP = 83,
+  FIELD_FOLLOW = 84,
+  FIELD_ENTRIES = 85,
+  FIELD_BYTES = 86,
+  FIELD_SKIPPED = 87,
 };
 
 /* Every tag is below this, so a set of tags fits two words. */

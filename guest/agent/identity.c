@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#define FEATURES "spawn pty signal detach sync info poweroff online rescan put get dial listen"
+
 const char *identity_features(void) {
-  return cgroup_usable() ? "spawn pty signal detach sync info poweroff cgroup" : "spawn pty signal detach sync info poweroff";
+  return cgroup_usable() ? FEATURES " cgroup" : FEATURES;
 }
 
 const char *identity_boot_id(void) {

@@ -4,11 +4,14 @@
 #include "cgroup.h"
 #include "channel.h"
 #include "console.h"
+#include "console_shell.h"
 #include "listener.h"
 #include "loop.h"
 #include "modules.h"
+#include "online.h"
 #include "ports.h"
 #include "root.h"
+#include "uevents.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +27,7 @@
 #include <unistd.h>
 
 #define FILES_MAX 524288
+#define LATE_MS 1000 /* by then the first command of a host in a hurry has run */
 
 struct mount_entry {
   const char *type, *at, *options;
@@ -88,8 +92,14 @@ static void raise_loopback(void) {
   close(fd);
 }
 
+static void load_late(struct deadline *d) {
+  (void)d;
+  modules_load_late();
+}
+
 void init_devices(void) {
-  ports_watch();
+  static struct deadline late;
+  uevents_watch();
   modules_open();
   ports_scan();
   /* Between two modules, events: a port that has come is opened, and its host gets its HELLO while we load on. */
@@ -97,7 +107,12 @@ void init_devices(void) {
     loop_turn(false);
     channels_pump();
   }
+  uevents_catch_up();
   listen_vsock();
+  online_by_itself();
   raise_loopback();
   root_enter();
+  int console = open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (console >= 0) console_shell_open(console);
+  deadline_set(&late, LATE_MS, load_late);
 }

@@ -2,6 +2,7 @@
 #include "listener.h"
 
 #include "agent.h"
+#include "announce.h"
 #include "channel.h"
 #include "loop.h"
 
@@ -82,10 +83,10 @@ void listen_vsock(void) {
   int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
   if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) close(fd);
-  else start(fd, AF_VSOCK, VSOCK_CLIENTS_MAX, NULL);
+  else if (start(fd, AF_VSOCK, VSOCK_CLIENTS_MAX, NULL) == 0) announce();
 }
 
-int listen_unix(const char *path) {
+int unix_socket(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
   strcpy(address.sun_path, path);
@@ -94,11 +95,14 @@ int listen_unix(const char *path) {
   mode_t before = umask(0177);
   int error = bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
   umask(before);
-  if (error) {
-    close(fd);
-    return error;
-  }
-  return start(fd, AF_UNIX, 1, path);
+  if (!error) return fd;
+  close(fd);
+  return error;
+}
+
+int listen_unix(const char *path) {
+  int fd = unix_socket(path);
+  return fd < 0 ? fd : start(fd, AF_UNIX, 1, path);
 }
 
 void listeners_close(void) {

@@ -9,6 +9,9 @@ struct listener;
 /* Listens for the host (CID 2, nobody else) on vsock, if the kernel has it; does nothing when it listens already. */
 void listen_vsock(void);
 
+/* A bound unix socket of mode 0600, or -errno. */
+int unix_socket(const char *path);
+
 /* Listens on a unix socket of mode 0600, serving one client at a time. Returns 0 or -errno. */
 int listen_unix(const char *path);
 

@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "channel.h"
 #include "console.h"
+#include "console_socket.h"
 #include "init.h"
 #include "listener.h"
 #include "loop.h"
@@ -50,15 +51,16 @@ static void take_signals(void) {
   if (error) console_die("signals", -error);
 }
 
-static void open_sockets(const char *folder, int count) {
-  for (int i = 0; i < count; i++) {
-    char path[4096];
-    int n = snprintf(path, sizeof path, "%s/agent%d.sock", folder, i);
-    int error = n < 0 || (size_t)n >= sizeof path ? -ENAMETOOLONG : listen_unix(path);
-    if (!error) continue;
-    listeners_close();
-    console_die(path, -error);
-  }
+/* Channel `i`, or the console for -1. */
+static void open_socket(const char *folder, int i) {
+  char path[4096];
+  int n = i < 0 ? snprintf(path, sizeof path, "%s/console.sock", folder)
+                : snprintf(path, sizeof path, "%s/agent%d.sock", folder, i);
+  int error = n < 0 || (size_t)n >= sizeof path ? -ENAMETOOLONG : i < 0 ? console_socket_open(path) : listen_unix(path);
+  if (!error) return;
+  listeners_close();
+  console_socket_close();
+  console_die(path, -error);
 }
 
 static void run(void) {
@@ -71,6 +73,7 @@ static void run(void) {
     busy = channels_pump();
   }
   listeners_close();
+  console_socket_close();
   power_act();
 }
 
@@ -103,7 +106,7 @@ int main(int argc, char **argv) {
     init_devices();
   } else {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    open_sockets(folder, (int)count);
+    for (int i = -1; i < count; i++) open_socket(folder, i);
   }
   run();
   /* PID 1 that could not go down must not end: the kernel would panic. */

@@ -2,9 +2,6 @@
 #ifndef POLYVISOR_PORTS_H
 #define POLYVISOR_PORTS_H
 
-/* Starts listening to the kernel's device events, so that nothing that comes later is missed. */
-void ports_watch(void);
-
 /* Opens the ports that are there and not open yet. */
 void ports_scan(void);
 

@@ -4,6 +4,7 @@
 #include "agent.h"
 #include "channel.h"
 #include "console.h"
+#include "console_shell.h"
 #include "loop.h"
 #include "process.h"
 
@@ -35,11 +36,12 @@ void power_down(enum power_mode mode) {
   asked = mode;
   channels_event("shutdown");
   processes_end_all(false);
+  console_shell_end();
   deadline_set(&grace, GRACE_MS, force);
   deadline_set(&limit, GRACE_MS + FORCE_MS, give_up);
 }
 
-bool power_finished(void) { return agent.ending && (time_is_up || (!processes_any() && channels_flushed())); }
+bool power_finished(void) { return agent.ending && (time_is_up || (!processes_any() && !console_shell_runs() && channels_flushed())); }
 
 void power_act(void) {
   static const int how[] = {[POWER_OFF] = RB_POWER_OFF, [POWER_REBOOT] = RB_AUTOBOOT, [POWER_HALT] = RB_HALT_SYSTEM};

@@ -118,7 +118,7 @@ int process_spawn(struct session *session, uint32_t stream, const uint8_t *paylo
   p->stream = stream;
   p->pty = request.pty;
   p->detached = request.detach;
-  p->report.fd = p->input.watch.fd = p->output[0].watch.fd = p->output[1].watch.fd = -1;
+  p->report.fd = p->input_watch.fd = p->input.fd = p->output[0].watch.fd = p->output[1].watch.fd = -1;
   p->input.credit = request.input ? INPUT_CREDIT : 0;
   p->output[0].credit = p->output[1].credit = request.credit;
   p->next = processes;

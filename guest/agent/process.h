@@ -3,6 +3,7 @@
 #define POLYVISOR_PROCESS_H
 
 #include "frame.h"
+#include "inflow.h"
 #include "loop.h"
 #include "output.h"
 #include "spawn.h"
@@ -12,16 +13,6 @@
 #include <stdint.h>
 
 struct session;
-
-/* Channel 0: bytes from the host that the program hasn't taken yet. */
-struct process_input {
-  struct watch watch;
-  uint8_t *pending; /* INPUT_CREDIT bytes, made when the first byte has to wait */
-  uint32_t start, length;
-  uint32_t credit; /* bytes the host may still send */
-  uint32_t owed;   /* bytes taken, not yet given back as credit */
-  bool open, ended;
-};
 
 /* Channels 1 and 2. */
 struct process_output {
@@ -40,7 +31,8 @@ struct process {
   struct spawn_failure failure; /* why it didn't start; error 0: none */
   struct tree tree;
   struct watch report;
-  struct process_input input;
+  struct watch input_watch;
+  struct inflow input;
   struct process_output output[2];
   struct deadline timeout;
 };

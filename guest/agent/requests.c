@@ -1,7 +1,11 @@
 #include "requests.h"
 
+#include "acceptor.h"
 #include "agent.h"
+#include "connection.h"
+#include "copy.h"
 #include "info.h"
+#include "online.h"
 #include "power.h"
 #include "process.h"
 #include "sync.h"
@@ -28,11 +32,13 @@ static void answer(struct session *s, uint32_t stream, int error, const char *wh
 
 static void serve_spawn(struct session *s, const struct frame *f) {
   char message[1024];
-  if (process_streams(s) >= STREAMS_MAX) {
-    output_error(&s->out, f->stream, EAGAIN, "too many open streams");
-    return;
-  }
   int error = process_spawn(s, f->stream, f->payload, f->length, message, sizeof message);
+  if (error) output_error(&s->out, f->stream, -error, message);
+}
+
+static void serve_copy(struct session *s, const struct frame *f) {
+  char message[1024];
+  int error = copy_open(s, f, message, sizeof message);
   if (error) output_error(&s->out, f->stream, -error, message);
 }
 
@@ -47,6 +53,25 @@ static void serve_info(struct session *s, const struct frame *f) {
   struct field_writer done = {.length = 0};
   if (f->length == 0) info_fill(&done);
   answer(s, f->stream, f->length == 0 ? 0 : -EINVAL, "INFO takes no fields", &done);
+}
+
+static void serve_dial(struct session *s, const struct frame *f) {
+  const char *why = NULL;
+  int error = f->type == FRAME_DIAL ? connection_dial(s, f, &why) : acceptor_open(s, f, &why);
+  if (error) output_error(&s->out, f->stream, -error, why ? why : strerror(-error));
+}
+
+static void serve_online(struct session *s, const struct frame *f) {
+  struct field_writer done = {.length = 0};
+  const char *why = "ONLINE takes no fields";
+  int error = f->length == 0 ? online_all(&done, &why) : -EINVAL;
+  answer(s, f->stream, error, why, &done);
+}
+
+static void serve_rescan(struct session *s, const struct frame *f) {
+  struct field_writer done = {.length = 0};
+  int error = f->length == 0 ? online_rescan() : -EINVAL;
+  answer(s, f->stream, error, f->length == 0 ? "the PCI bus can't be scanned" : "RESCAN takes no fields", &done);
 }
 
 static void serve_poweroff(struct session *s, const struct frame *f) {
@@ -66,12 +91,31 @@ static void serve_poweroff(struct session *s, const struct frame *f) {
 static const char *serve_request(struct session *s, const struct frame *f) {
   const char *why = open_stream(s, f);
   if (why) return why;
+  bool stays_open = f->type < FRAME_SYNC_STATE;
+  if (stays_open && session_streams(s) >= STREAMS_MAX) {
+    output_error(&s->out, f->stream, EAGAIN, "too many open streams");
+    return NULL;
+  }
   switch (f->type) {
   case FRAME_SPAWN:
     serve_spawn(s, f);
     break;
+  case FRAME_PUT:
+  case FRAME_GET:
+    serve_copy(s, f);
+    break;
+  case FRAME_DIAL:
+  case FRAME_LISTEN:
+    serve_dial(s, f);
+    break;
   case FRAME_SYNC_STATE:
     serve_sync(s, f);
+    break;
+  case FRAME_ONLINE:
+    serve_online(s, f);
+    break;
+  case FRAME_RESCAN:
+    serve_rescan(s, f);
     break;
   case FRAME_INFO:
     serve_info(s, f);
@@ -140,7 +184,14 @@ const char *request_serve(struct session *s, const struct frame *f) {
   }
   if (f->type == FRAME_SPAWN || f->type >= FRAME_PUT) return serve_request(s, f);
   /* A frame for a stream that has ended may have crossed its end; one that never was is an error. */
-  if (f->stream == 0 || f->stream % 2 == 0 || f->stream > s->last_stream) return "a frame for a stream that is not open";
+  uint32_t newest = f->stream % 2 == 0 ? s->last_accepted : s->last_stream;
+  if (f->stream == 0 || f->stream > newest) return "a frame for a stream that is not open";
+  struct copy *c = copy_find(s, f->stream);
+  if (c) return copy_frame(c, f, &s->out);
+  struct connection *n = connection_find(s, f->stream);
+  if (n) return connection_frame(n, f, &s->out);
+  struct acceptor *a = acceptor_find(s, f->stream);
+  if (a) return acceptor_frame(a, f, &s->out);
   struct process *p = process_find(s, f->stream);
   return p ? serve_process(p, f) : NULL;
 }

@@ -1,6 +1,9 @@
 #include "session.h"
 
+#include "acceptor.h"
 #include "agent.h"
+#include "connection.h"
+#include "copy.h"
 #include "identity.h"
 #include "loop.h"
 #include "process.h"
@@ -31,13 +34,20 @@ void session_close(struct session *s) {
   s->in.buf = s->out.buf = NULL;
 }
 
+unsigned session_streams(const struct session *s) {
+  return process_streams(s) + copy_streams(s) + connection_streams(s) + acceptor_streams(s);
+}
+
 void session_wake(struct session *s) { s->dirty = true; }
 
 static void end_processes(struct session *s) {
   s->state = SESSION_NONE;
   s->hello = false;
-  s->last_stream = 0;
+  s->last_stream = s->last_accepted = 0;
   processes_abandon(s);
+  copies_abandon(s);
+  acceptors_abandon(s);
+  connections_abandon(s);
 }
 
 void session_end(struct session *s) {
@@ -126,12 +136,24 @@ static bool parse(struct session *s) {
   return took;
 }
 
+/* What sends without end must not keep all of the room for itself: each kind is the first one in turn. */
+static bool pump_streams(struct session *s) {
+  bool moved = false;
+  s->turn++;
+  for (unsigned i = 0; i < 3; i++) {
+    unsigned kind = (s->turn + i) % 3;
+    if (kind == 0 && processes_pump(s, &s->out)) moved = true;
+    if (kind == 1 && copies_pump(s, &s->out)) moved = true;
+    if (kind == 2 && connections_pump(s, &s->out)) moved = true;
+  }
+  return acceptors_pump(s, &s->out) || moved;
+}
+
 bool session_pump(struct session *s) {
   bool moved = parse(s);
   if (s->state == SESSION_CLEARING && !processes_hold(s)) {
     begin(s);
     moved = true;
   }
-  if (s->state == SESSION_OPEN && processes_pump(s, &s->out)) moved = true;
-  return moved;
+  return s->state == SESSION_OPEN && pump_streams(s) ? true : moved;
 }

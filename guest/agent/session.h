@@ -19,7 +19,9 @@ struct session {
   bool hello; /* the host's HELLO came */
   bool dirty; /* something may have to be moved */
   int64_t since; /* when the preface came, by loop_now */
-  uint32_t last_stream;
+  uint32_t last_stream;   /* the host's newest id */
+  uint32_t last_accepted; /* the agent's own */
+  unsigned turn; /* which kind of stream is the next to put data out */
   struct framer in;
   struct output out;
 };
@@ -30,6 +32,9 @@ void session_close(struct session *s);
 
 /* Something about a process changed: session_pump is to be called soon. */
 void session_wake(struct session *s);
+
+/* Streams that are open. */
+unsigned session_streams(const struct session *s);
 
 /* Parses what came in and moves what can be moved. Returns whether anything was put out. */
 bool session_pump(struct session *s);

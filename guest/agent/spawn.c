@@ -120,7 +120,7 @@ int spawn(const struct spawn_request *request, struct tree *tree, void (*changed
         .report = p.report,
     };
     struct tree_options options = {
-        .max_pids = request->max_pids, .max_memory = request->max_memory, .keep_rest = request->detach};
+        .limits = request->limits, .keep_rest = request->detach};
     error = tree_start(tree, &options, child_run, &child, changed);
   }
   unplumb(&p);

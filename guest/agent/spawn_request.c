@@ -8,6 +8,7 @@
 
 #define PATH_BYTES_MAX 4095
 #define USER_BYTES_MAX 255
+#define CPU_MAX (1000u * 65536u)
 #define TIMEOUT_MS_MAX (1000ull * 60 * 60 * 24 * 365)
 
 /* Every field takes at least 8 bytes of the payload, so the payload's length bounds what is needed here. */
@@ -77,9 +78,11 @@ static bool take(struct spawn_request *q, struct field_reader *r, const struct f
   case FIELD_TIMEOUT_MS:
     return take_integer(r, f, TIMEOUT_MS_MAX, &q->timeout_ms);
   case FIELD_MAX_PIDS:
-    return take_integer(r, f, INT32_MAX, &q->max_pids);
+    return take_integer(r, f, INT32_MAX, &q->limits.pids);
   case FIELD_MAX_MEMORY:
-    return take_integer(r, f, INT64_MAX, &q->max_memory);
+    return take_integer(r, f, INT64_MAX, &q->limits.memory);
+  case FIELD_MAX_CPU:
+    return take_integer(r, f, CPU_MAX, &q->limits.cpu);
   case FIELD_CREDIT:
     return take_integer(r, f, INT64_MAX, &q->credit);
   default:

@@ -2,6 +2,8 @@
 #ifndef POLYVISOR_SPAWN_REQUEST_H
 #define POLYVISOR_SPAWN_REQUEST_H
 
+#include "cgroup.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +15,8 @@ struct spawn_request {
   const char *cwd, *user; /* NULL: not given */
   bool pty, input, detach;
   uint16_t rows, cols;
-  uint64_t timeout_ms, max_pids, max_memory, credit;
+  uint64_t timeout_ms, credit;
+  struct limits limits;
   void *memory;
 };
 

@@ -15,7 +15,7 @@
 static struct tree *trees;
 
 static int start_in_group(struct tree *t, const struct tree_options *o, void (*child)(void *), void *arg) {
-  int group = cgroup_make(&t->id, o->max_pids, o->max_memory);
+  int group = cgroup_make(&t->id, &o->limits);
   if (group < 0) return group;
   pid_t pid = clone_into(group, child, arg);
   if (pid < 0) {
@@ -48,7 +48,7 @@ int tree_start(struct tree *t, const struct tree_options *options, void (*child)
   int error;
   if (cgroup_usable()) {
     error = start_in_group(t, options, child, arg);
-  } else if (options->max_pids || options->max_memory) {
+  } else if (limits_any(&options->limits)) {
     error = -EOPNOTSUPP;
   } else {
     int control;

@@ -2,6 +2,7 @@
 #ifndef POLYVISOR_TREE_H
 #define POLYVISOR_TREE_H
 
+#include "cgroup.h"
 #include "loop.h"
 
 #include <stdbool.h>
@@ -9,7 +10,7 @@
 #include <sys/types.h>
 
 struct tree_options {
-  uint64_t max_pids, max_memory; /* 0: no limit */
+  struct limits limits;
   bool keep_rest;                /* the rest lives on when the first process has ended */
 };
 

@@ -1,8 +1,11 @@
 // The figures of docs/promises.md. `--json` prints them as data; a bound that is broken makes the exit code 1.
 // `--pairs N` boots more pairs than 15: the noisier the host, the more it takes until the interval is narrow.
 import { parseArgs } from 'node:util';
+import { cliRunCpuMs, lsMs } from './cli.ts';
 import { coldBoot, guestBootInstructionsMs } from './cold-boot.ts';
+import { copyFigures } from './copy.ts';
 import { execFigures } from './exec.ts';
+import { parallelBoot } from './parallel.ts';
 import { versionRatio } from './version.ts';
 
 const { values } = parseArgs({
@@ -23,6 +26,12 @@ const version = versionRatio(pairs * 2);
 const boot = await coldBoot(pairs, report);
 report('commands on a running machine');
 const exec = await execFigures();
+report('copies into a running machine and out of it');
+const copy = await copyFigures();
+report('the command line program');
+const list = lsMs(1000);
+const runCpu = await cliRunCpuMs(9);
+const parallel = await parallelBoot(8, 5, report);
 report('instructions of the boot');
 const instructions = await guestBootInstructionsMs(5);
 
@@ -33,7 +42,12 @@ const rows: Record<string, Row> = {
   execP50Ms: { value: exec.execP50Ms, bound: { most: 10 } },
   cliExecP50Ms: { value: exec.cliExecP50Ms },
   stdoutMiBps: { value: exec.stdoutMiBps, bound: { least: 50 } },
+  copyInMiBps: { value: copy.copyInMiBps, bound: { least: 40 } },
+  copyOutMiBps: { value: copy.copyOutMiBps, bound: { least: 40 } },
   guestBootInstructionsMs: { value: instructions },
+  lsMs: { value: list, bound: { most: 300 } },
+  cliRunCpuMs: { value: runCpu, bound: { most: 150 } },
+  parallelBoot: { value: parallel.value, high: parallel.high, bound: { most: 1.1 } },
   versionRatio: { value: version.value, high: version.high, bound: { most: 1.6 } },
   residentProcesses: { value: exec.residentProcesses, bound: { most: 0 } },
 };

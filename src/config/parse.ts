@@ -5,7 +5,8 @@ import { configFields } from './config-fields.ts';
 import { allowedValues } from './describe-type.ts';
 import { vmConfigSchema } from './schema.ts';
 import { show } from './show.ts';
-import { suggest, suggestField } from './suggest.ts';
+import { suggestField } from './suggest-field.ts';
+import { suggest } from './suggest.ts';
 import type { VmConfigInput } from './vm-config.ts';
 
 type Issue = ZodError['issues'][number];
@@ -17,7 +18,7 @@ const MOST_PROBLEMS_TOLD = 5;
  * @throws {VmError} INVALID_CONFIG naming each wrong field, what was given and what is allowed
  */
 export function parseConfig(input: unknown): VmConfigInput {
-  const result = safely(() => vmConfigSchema.safeParse(input));
+  const result = safely(() => vmConfigSchema(input).safeParse(input));
   if (result.success) return result.data;
   const { issues } = result.error;
   const problems = issues.flatMap((issue) => explain(issue, input));

@@ -4,7 +4,7 @@ import { configFieldNames, configFields } from './config-fields.ts';
 import type { FieldType, TextType } from './field-info.ts';
 import type { Param } from './kernel-params.ts';
 import { MAX_LIST_ENTRIES, MAX_PATH_LENGTH, MAX_VALUE_LENGTH } from './limits.ts';
-import type { VmConfigInput } from './vm-config.ts';
+import type { ConfigField, VmConfigInput } from './vm-config.ts';
 
 // The only file that loads zod: a command that needs no config starts without it.
 
@@ -12,17 +12,11 @@ const noControlCharacters = /^\P{Cc}*$/u;
 
 const absolutePath: z.ZodType<string> = z.string().max(MAX_PATH_LENGTH).regex(/^\//).regex(noControlCharacters);
 
-const customAsset: z.ZodType<CustomAsset> = z.strictObject({
-  path: absolutePath,
-  sha512: z
-    .string()
-    .regex(/^[0-9a-fA-F]{128}$/)
-    .optional(),
-});
-
-const customAssets: z.ZodType<CustomAssets> = z.strictObject(
-  Object.fromEntries(assetTypes.map((type) => [type, customAsset.optional()])),
-);
+function customAssets(): z.ZodType<CustomAssets> {
+  const sha512 = z.string().regex(/^[0-9a-fA-F]{128}$/);
+  const asset: z.ZodType<CustomAsset> = z.strictObject({ path: absolutePath, sha512: sha512.optional() });
+  return z.strictObject(Object.fromEntries(assetTypes.map((type) => [type, asset.optional()])));
+}
 
 function param(emptyKey: boolean): z.ZodType<Param> {
   const part = z.string().max(MAX_VALUE_LENGTH).regex(noControlCharacters);
@@ -50,12 +44,25 @@ function schemaOf(type: FieldType): z.ZodType {
     case 'params':
       return z.array(param(type.emptyKey)).max(MAX_LIST_ENTRIES);
     case 'assets':
-      return customAssets;
+      return customAssets();
   }
   return type satisfies never;
 }
 
-/** The schema of what users write: each field optional, unknown keys refused. Made from the registry of fields. */
-export const vmConfigSchema: z.ZodType<VmConfigInput> = z.strictObject(
-  Object.fromEntries(configFieldNames.map((name) => [name, schemaOf(configFields[name].type).optional()])),
-);
+const known = new Map<ConfigField, z.ZodType>();
+
+function schemaOfField(name: ConfigField): z.ZodType {
+  const schema = known.get(name) ?? schemaOf(configFields[name].type).optional();
+  known.set(name, schema);
+  return schema;
+}
+
+/**
+ * The schema of what a user wrote: each field optional, unknown keys refused. Made from the registry of fields, and only of those
+ * that the input has: to make all of them takes most of the time that a short command has.
+ */
+export function vmConfigSchema(input: unknown): z.ZodType<VmConfigInput> {
+  const given = typeof input === 'object' && input !== null ? input : {};
+  const names = configFieldNames.filter((name) => name in given);
+  return z.strictObject(Object.fromEntries(names.map((name) => [name, schemaOfField(name)])));
+}

@@ -1,15 +1,3 @@
-import { configFieldNames, configFields } from './config-fields.ts';
-
-/** The config field someone probably meant: by Kata's names for it, by its beginning, or by a typing error. */
-export function suggestField(key: string): string | undefined {
-  const plain = flatten(key);
-  const byKataName = configFieldNames.find((name) => {
-    const { kataName, tomlKey } = configFields[name];
-    return [kataName, tomlKey].some((other) => other !== undefined && flatten(other) === plain);
-  });
-  return byKataName ?? suggest(key, configFieldNames);
-}
-
 /** The candidate nearest to a word, or undefined when none is near. */
 export function suggest(word: string, candidates: readonly string[]): string | undefined {
   // Longer words come from a mistake of another kind, and the comparison is quadratic.
@@ -25,7 +13,8 @@ export function suggest(word: string, candidates: readonly string[]): string | u
   return best !== undefined && best.distance <= Math.max(1, Math.floor(plain.length / 3)) ? best.name : undefined;
 }
 
-function flatten(name: string): string {
+/** A word as it is compared: `_`, `-` and case don't count. */
+export function flatten(name: string): string {
   return name.replaceAll(/[_\s-]/g, '').toLowerCase();
 }
 

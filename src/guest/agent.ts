@@ -1,4 +1,4 @@
-import type { Readable, Writable } from 'node:stream';
+import type { Duplex, Readable, Writable } from 'node:stream';
 import type { CallOptions } from '../config/call-options.ts';
 import type { VmError } from '../errors.ts';
 
@@ -35,6 +35,48 @@ export interface GuestAgent extends AsyncDisposable {
    */
   info(call?: CallOptions): Promise<GuestInfo>;
 
+  /**
+   * Takes every CPU and memory block into use that the guest's kernel has found so far; it waits for none to come.
+   * Throws what every request throws; AGENT_FAILED when one of them can't be taken into use.
+   */
+  online(call?: CallOptions): Promise<GuestResources>;
+
+  /** Has the guest look for PCI devices that it wasn't told of. Throws what every request throws. */
+  rescan(call?: CallOptions): Promise<void>;
+
+  /**
+   * Unpacks a tar archive into the guest's file system, as root there. A file takes its name when it is whole; links are not followed.
+   * @param target absolute. With `top`, the name of the archive's one entry, cp's rules say where that goes: into a folder that
+   *   exists, else under the target's own name. Without it the target must be a folder, and the entries go into it.
+   * @throws {VmError} FILE_NOT_FOUND, FILE_INVALID, ARCHIVE_INVALID, AGENT_FAILED, UNSUPPORTED, BUSY, TIMEOUT, ABORTED, AGENT_GONE,
+   *   AGENT_PROTOCOL; what the archive's source throws
+   */
+  putFiles(archive: AsyncIterable<Uint8Array>, target: string, options?: PutFilesOptions): Promise<CopiedFiles>;
+
+  /**
+   * Reads a file or a folder of the guest as a tar archive, as root there. Its one top entry has the path's last name; `.` when the
+   * path ends with `/.`. **Nothing in it is to be trusted.** What fails is told by the stream: what `putFiles` throws.
+   */
+  getFiles(path: string, options?: GetFilesOptions): GuestArchive;
+
+  /**
+   * Connects to a server in the guest: `tcp:HOST:PORT` (an IPv4 address, an IPv6 address in brackets, or localhost) or `unix:/path`. It
+   * needs no network device. Each direction of the stream ends for itself; destroying it breaks the connection off.
+   * @throws {VmError} CONNECT_FAILED (`errno` is ECONNREFUSED, ENOENT, ...), INVALID_ARGUMENT, and what every request throws
+   */
+  dial(address: string, call?: CallOptions): Promise<Duplex>;
+
+  /**
+   * Listens in the guest on an address as in `dial`; port 0 is any free one. Each connection is given to `onConnection`, with who made it.
+   * At most 128 are open at once; more wait.
+   * @throws {VmError} AGENT_FAILED (`errno` is EADDRINUSE, ...), INVALID_ARGUMENT, and what every request throws
+   */
+  listen(
+    address: string,
+    onConnection: (stream: Duplex, from: string) => void,
+    call?: CallOptions,
+  ): Promise<GuestListener>;
+
   /** Settles when the agent has answered. Throws what every request throws. */
   ping(call?: CallOptions): Promise<void>;
 
@@ -45,12 +87,14 @@ export interface GuestAgent extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** What a fresh boot or a clone is given. */
 export interface SyncOptions {
   entropy?: Uint8Array | undefined;
   clockNs?: bigint | undefined;
   hostname?: string | undefined;
 }
 
+/** Figures of a guest. */
 export interface GuestInfo {
   uptimeMs: number;
   memoryTotalBytes: number;
@@ -62,6 +106,51 @@ export interface GuestInfo {
   processes: number;
 }
 
+/** What the guest has in use. */
+export interface GuestResources {
+  cpus: number;
+  memoryBlocks: number;
+  /** size of each memory block, in bytes: memory comes and goes in multiples of it; 0 when the guest can't hot-plug memory */
+  memoryBlockBytes: number;
+}
+
+/** How files are written in the guest. */
+export interface PutFilesOptions extends CallOptions {
+  top?: string | undefined;
+}
+
+/** How files are read from the guest. */
+export interface GetFilesOptions extends CallOptions {
+  /** a link that is the source itself stands for what it points to; default false */
+  followLink?: boolean | undefined;
+}
+
+/** What was copied. */
+export interface CopiedFiles {
+  /** files, folders and links */
+  entries: number;
+  /** of all files together */
+  bytes: number;
+}
+
+/** An archive as it comes. What nobody takes stays in the guest. */
+export interface GuestArchive {
+  /** ends after the whole archive; destroying it ends the copy */
+  readonly stream: Readable;
+  /** What the guest says of it, after its end. Rejects with what destroyed the stream. */
+  readonly done: Promise<CopiedFiles & { skipped: number; firstSkipped: string }>;
+}
+
+/** A socket that listens in a guest. */
+export interface GuestListener extends AsyncDisposable {
+  /** where it listens, with the port that was chosen */
+  readonly address: string;
+  /** Settles when it is closed: with the reason, or undefined after `close()`. Never rejects. */
+  readonly closed: Promise<VmError | undefined>;
+  /** Stops listening; what has been accepted lives on. */
+  close(): Promise<void>;
+}
+
 /** What the agent tells unasked. */
 export interface GuestEvent {
   event: 'shutdown' | 'oom' | 'log';
@@ -69,6 +158,7 @@ export interface GuestEvent {
   message: string;
 }
 
+/** How a command is run in the guest. */
 export interface ExecOptions extends CallOptions {
   /** working folder; default: the user's home, else `/` */
   cwd?: string | undefined;
@@ -92,6 +182,8 @@ export interface ExecOptions extends CallOptions {
   maxPids?: number | undefined;
   /** most memory that the command may use, in MiB; no limit by default */
   maxMemoryMiB?: number | undefined;
+  /** most CPUs' worth of time that the command may use, such as 0.5; no limit by default */
+  maxCpus?: number | undefined;
 }
 
 /** How a command ended. */
@@ -106,6 +198,7 @@ export interface ExecExit {
   oomKilled: boolean;
 }
 
+/** How a command ended, and what it wrote. */
 export interface ExecResult extends ExecExit {
   /** the output as text (invalid UTF-8 becomes U+FFFD); empty when it was taken by `exec.stdout` or by iteration */
   stdout: string;

@@ -7,6 +7,8 @@ const DEFAULT_MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 const MAX_MEMORY_MIB = 2 ** 32;
 const MAX_PIDS = 2 ** 22;
+const MIN_CPUS = 0.01;
+const MAX_CPUS = 65_536;
 const MAX_TERMINAL_SIDE = 65_535;
 
 /** Where a command's input comes from, if not from the handle's `stdin`. */
@@ -27,6 +29,7 @@ export interface ExecRequest {
   detach: boolean;
   maxPids: number | undefined;
   maxMemoryBytes: number | undefined;
+  maxCpuThousandths: number | undefined;
   signal: AbortSignal | undefined;
   timeoutMs: number | undefined;
 }
@@ -55,6 +58,7 @@ export function execRequest(command: string | readonly string[], options: ExecOp
     detach,
     maxPids: integer('maxPids', options.maxPids, 1, MAX_PIDS),
     maxMemoryBytes: mebibytes(options.maxMemoryMiB),
+    maxCpuThousandths: thousandths(options.maxCpus),
     signal: options.signal,
     timeoutMs: integer('timeoutMs', options.timeoutMs, 1, MAX_TIMEOUT_MS),
   };
@@ -113,6 +117,13 @@ function terminal(pty: ExecOptions['pty']): ExecRequest['pty'] {
 function encoding(value: ExecOptions['encoding']): 'utf8' | 'buffer' {
   if (value === undefined || value === 'utf8' || value === 'buffer') return value ?? 'utf8';
   throw invalid('encoding', "must be 'utf8' or 'buffer'");
+}
+
+function thousandths(cpus: number | undefined): number | undefined {
+  if (cpus === undefined) return undefined;
+  if (typeof cpus !== 'number' || !(cpus >= MIN_CPUS && cpus <= MAX_CPUS))
+    throw invalid('maxCpus', `must be a number from ${MIN_CPUS} to ${MAX_CPUS}`);
+  return Math.round(cpus * 1000);
 }
 
 function mebibytes(value: number | undefined): number | undefined {

@@ -8,32 +8,34 @@ const BUFFER_BYTES = 65_536;
  * with the reason when the guest was lost. Destroying it drops the rest; the process goes on.
  */
 export function outputStream(output: Output): Readable {
-  let wanted = false;
-  const pull = (): void => {
-    while (wanted) {
-      const data = output.take();
-      if (data === undefined) break;
-      wanted = readable.push(data);
-    }
-    if (!wanted || !output.ended || output.headSeq !== Infinity) return;
-    wanted = false;
-    if (output.error === undefined) readable.push(null);
-    else readable.destroy(output.error);
-  };
-  const readable = new Readable({
+  const readable: Readable = new Readable({
     highWaterMark: BUFFER_BYTES,
-    read: () => {
-      wanted = true;
-      pull();
-    },
+    read: () => read(),
     destroy: (error, done) => {
-      wanted = false;
       output.discard();
       done(error);
     },
   });
   // The command's own promise tells the same: a stream nobody listens to must not end the host's process.
   readable.on('error', () => {});
+  const read = outputReader(output, readable);
+  return readable;
+}
+
+/** Makes the `read` of a stream that gives what an output holds, as it is asked for. */
+export function outputReader(output: Output, target: Readable): () => void {
+  let wanted = false;
+  const pull = (): void => {
+    while (wanted && !target.destroyed) {
+      const data = output.take();
+      if (data === undefined) break;
+      wanted = target.push(data);
+    }
+    if (!wanted || target.destroyed || !output.ended || output.headSeq !== Infinity) return;
+    wanted = false;
+    if (output.error === undefined) target.push(null);
+    else target.destroy(output.error);
+  };
   output.listen(() => {
     try {
       pull();
@@ -44,5 +46,8 @@ export function outputStream(output: Output): Readable {
       });
     }
   });
-  return readable;
+  return () => {
+    wanted = true;
+    pull();
+  };
 }

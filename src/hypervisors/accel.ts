@@ -85,7 +85,7 @@ export async function decideAccel(
   if (choice === 'kvm') {
     throw new VmError('ACCEL_UNUSABLE', `KVM does not run guests on this host: ${verdict.reason}`, {
       field: 'accel',
-      advice: 'Use `accel: auto` or `tcg`; or set `disableNestingChecks` if you know better.',
+      advice: 'Use `accel: auto` or `accel: tcg`; or set `disableNestingChecks` if you know better.',
     });
   }
   return { accel: 'tcg', notice: `no KVM (${verdict.reason}): using TCG, which is slower` };

@@ -9,6 +9,8 @@ export const operations = [
   'pause',
   'resume',
   'save',
+  'restore',
+  'dumpMemory',
   'addDevice',
   'hotplugAddDevice',
   'hotplugRemoveDevice',
@@ -29,6 +31,7 @@ export const operations = [
   'generateSocket',
 ] as const;
 
+/** An operation of the hypervisor interface. */
 export type Operation = (typeof operations)[number];
 
 /** `true`, or why not, as a sentence without its subject: "the VMM ...". */

@@ -1,34 +1,74 @@
-/** A block device. `path` is a file or device of the host; its format is always given, never probed. */
-export interface BlockDevice {
-  kind: 'block';
-  id: string;
-  path: string;
-  format: 'raw' | 'qcow2';
-  readOnly: boolean;
+/** Most that passes in a second, averaged; a burst may take one second's worth at once. What is absent is not limited. */
+export interface RateLimit {
+  bytesPerSecond?: number | undefined;
+  operationsPerSecond?: number | undefined;
 }
 
-/** A network interface on a tap device of the host, or the VMM's own user-mode network. */
+/** What a guest reads of a file or device of the host as a disk. Its format is always given, never probed. */
+export interface BlockDevice {
+  kind: 'block';
+  /** unique in the VM; letters, digits, `-` and `_` */
+  id: string;
+  /** a file or block device of the host */
+  path: string;
+  format: 'raw' | 'qcow2';
+  /** what the guest writes is refused */
+  readOnly: boolean;
+  /** how it reaches the guest; default: the configuration's `blockDeviceDriver` */
+  driver?: 'virtio-blk' | 'virtio-scsi' | 'nvdimm' | undefined;
+  /** the file that a qcow2 image builds on; an image that names one is refused without this */
+  backing?: { path: string; format: 'raw' | 'qcow2' } | undefined;
+  /** `direct`: past the host's page cache (O_DIRECT); `noFlush`: the guest's flushes do nothing; default: the configuration's */
+  cache?: { direct?: boolean | undefined; noFlush?: boolean | undefined } | undefined;
+  /** default `threads`; `native` needs `cache.direct` */
+  aio?: 'threads' | 'native' | 'io_uring' | undefined;
+  /** served by a thread of its own; default: the configuration's `enableIoThreads` */
+  ioThread?: boolean | undefined;
+  /** what the guest reads as its serial number: at most 20 characters */
+  serial?: string | undefined;
+  /** reading and writing together; Firecracker and Cloud Hypervisor */
+  rateLimit?: RateLimit | undefined;
+}
+
+/** A network interface. Its other end is in the network namespace in which the VMM runs. */
 export interface NetDevice {
   kind: 'net';
   id: string;
-  /** name of the tap device; user mode without it */
-  tap?: string;
-  mac?: string;
+  /** name of a tap or macvtap device, which must be there; the VMM's own user-mode network without it */
+  tap?: string | undefined;
+  /** what kind of device `tap` names; default `tap` */
+  tapType?: 'tap' | 'macvtap' | undefined;
+  /** made from the VM's id and the device's when absent */
+  mac?: string | undefined;
+  /** pairs of queues, 1 to 16; default 1 */
+  queues?: number | undefined;
+  /** packets go through the host kernel's vhost-net; default: yes where the host has it, unless `disableVhostNet` */
+  vhost?: boolean | undefined;
+  /** what the guest receives and what it sends, packets as operations; Firecracker and Cloud Hypervisor */
+  rateLimit?: { receive?: RateLimit | undefined; send?: RateLimit | undefined } | undefined;
 }
 
-/** A folder of the host, shared under a mount tag. */
+/** A folder of the host, shared under a tag that the guest mounts. */
 export interface FsDevice {
   kind: 'fs';
   id: string;
   path: string;
+  /** what the guest mounts: at most 36 bytes with virtio-fs, 31 with 9p */
   tag: string;
   readOnly: boolean;
+  /** default: the configuration's `sharedFs` */
+  driver?: 'virtio-fs' | 'virtio-9p' | undefined;
+  /** of virtio-fs; default: the configuration's `virtioFsCache` */
+  cache?: 'none' | 'never' | 'metadata' | 'auto' | 'always' | undefined;
+  /** a window of this size for direct access (DAX) to the host's page cache, in MiB */
+  daxSizeMiB?: number | undefined;
 }
 
-/** A port on the virtio-serial bus, served on a unix socket. */
+/** A port on the virtio-serial bus, served on a unix socket in the VMM's folder. */
 export interface SerialPortDevice {
   kind: 'serial-port';
   id: string;
+  /** what the guest reads in /sys/class/virtio-ports/PORT/name */
   name: string;
 }
 
@@ -36,7 +76,8 @@ export interface SerialPortDevice {
 export interface VsockDevice {
   kind: 'vsock';
   id: string;
-  contextId: number;
+  /** from 3 on; a free one is found when absent */
+  contextId?: number | undefined;
 }
 
 /** AF_VSOCK that the VMM ends on a unix socket. */
@@ -45,19 +86,26 @@ export interface HybridVsockDevice {
   id: string;
 }
 
-/** A host device handed through by VFIO, named by its PCI address. */
+/** A device of the host handed through by VFIO; it must be bound to vfio-pci, or be a mediated one. */
 export interface VfioDevice {
   kind: 'vfio';
   id: string;
+  /** PCI address, such as `0000:03:00.0`; or the folder of a mediated device in sysfs */
   address: string;
 }
 
-/** A device whose back end is another process on a unix socket. */
+/** A device whose back end is another process, which listens on a unix socket. It needs memory shared with that process. */
 export interface VhostUserDevice {
   kind: 'vhost-user';
   id: string;
   type: 'blk' | 'scsi' | 'net' | 'fs';
   socket: string;
+  /** of `fs`: what the guest mounts */
+  tag?: string | undefined;
+  /** of `net`; made up when absent */
+  mac?: string | undefined;
+  /** of `net` and `blk`; default 1 */
+  queues?: number | undefined;
 }
 
 /** `count` more vCPUs. */
@@ -87,7 +135,11 @@ export type Device =
   | CpuDevice
   | MemoryDevice;
 
+/** What kind of device it is. */
 export type DeviceKind = Device['kind'];
+
+/** A device that has a name of its own: everything but vCPUs and memory. */
+export type NamedDevice = Exclude<Device, CpuDevice | MemoryDevice>;
 
 export const deviceKinds = [
   'block',
@@ -101,3 +153,14 @@ export const deviceKinds = [
   'cpu',
   'memory',
 ] as const;
+
+/** Names a device within a VM. */
+export function deviceId(device: Device): string {
+  if ('id' in device) return device.id;
+  return device.kind === 'memory' ? `memory-${device.slot ?? 0}` : 'cpu';
+}
+
+/** Whether a VFIO device is a mediated one: a part of a device of the host, named by its folder in sysfs. */
+export function isMediated({ address }: VfioDevice): boolean {
+  return address.startsWith('/');
+}

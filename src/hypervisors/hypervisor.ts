@@ -8,6 +8,8 @@ import type { ProcessIdentity } from '../state/process-identity.ts';
 import type { Capabilities } from './capabilities.ts';
 import type { Device, MemoryDevice } from './device.ts';
 import type { LaunchPlan } from './launch-plan.ts';
+import type { VmmEvent } from './vmm-event.ts';
+import type { VmmStatistics } from './vmm-statistics.ts';
 
 /*
  * The interface of a hypervisor, in virtcontainers' vocabulary.
@@ -57,6 +59,8 @@ export interface VmmExit {
   signal?: string | undefined;
   /** in the VMM's own words, such as `guest-shutdown` */
   reason?: string | undefined;
+  /** ISO 8601, UTC; absent when nobody saw when it was */
+  at?: string | undefined;
 }
 
 export interface StopOptions extends CallOptions {
@@ -64,10 +68,23 @@ export interface StopOptions extends CallOptions {
   force?: boolean | undefined;
 }
 
+export interface SaveOptions extends CallOptions {
+  /** hears how many bytes have been written */
+  onProgress?: ((bytes: number) => void) | undefined;
+  /**
+   * folder of the snapshot that was made of this VM last: a VMM that can tell what has changed since writes only that, on top of a
+   * copy. What results is complete either way
+   */
+  base?: string | undefined;
+}
+
 /** Where a guest's console can be found. */
 export interface ConsoleLocation {
+  /** `file`: it can only be read; `unix`, `pty`: one client at a time reads and writes */
   protocol: 'file' | 'unix' | 'pty';
   path: string;
+  /** the file that keeps what the guest printed, whoever listens; for protocol `file` the same as `path` */
+  log: string;
 }
 
 /** A socket between host and guest, as virtcontainers' generateSocket makes one. */
@@ -106,36 +123,58 @@ interface Lifecycle {
 interface Optional {
   pause(options?: CallOptions): Promise<void>;
   resume(options?: CallOptions): Promise<void>;
-  /** Saves memory and devices of a paused VM into a folder. */
-  save(folder: string, options?: CallOptions): Promise<void>;
+  /** Saves memory and devices of a paused VM into an empty folder; the VM stays paused. */
+  save(folder: string, options?: SaveOptions): Promise<void>;
+  /** Starts the VMM with what `save` wrote; resolves when the guest is as it was, paused. In place of `start`. */
+  restore(folder: string, options?: CallOptions): Promise<void>;
+  /** Writes the guest's memory into a new ELF file; the guest stands still meanwhile. */
+  dumpMemory(file: string, options?: CallOptions): Promise<void>;
   addDevice(device: Device): Promise<void>;
   /** Resolves with what the guest sees, such as a PCI path. */
   hotplugAddDevice(device: Device, options?: CallOptions): Promise<{ guestPath?: string }>;
   hotplugRemoveDevice(device: Device, options?: CallOptions): Promise<void>;
-  /** Resolves with the new total and the memory device that was added, if one was. */
+  /** Resolves with the totals before and after, as the VMM says them, and the memory device that was added, if one was. */
   resizeMemory(
     memoryMiB: number,
     blockSizeMiB: number,
     probe: boolean,
     options?: CallOptions,
-  ): Promise<{ memoryMiB: number; device?: MemoryDevice }>;
+  ): Promise<{ beforeMiB: number; memoryMiB: number; device?: MemoryDevice }>;
   resizeVcpus(vcpus: number, options?: CallOptions): Promise<{ before: number; after: number }>;
   toGrpc(): Promise<Uint8Array>;
   fromGrpc(state: Uint8Array): Promise<void>;
 }
 
 /** What users of a hypervisor hold: every operation, in order and state (made by lifecycle.ts). */
-export interface Hypervisor extends Lifecycle, Optional {
+export interface Hypervisor extends Omit<Lifecycle, 'loadState'>, Optional {
   readonly type: HypervisorType;
   readonly state: VmState;
   capabilities(): Capabilities;
   config(): HypervisorConfig;
+  /**
+   * Takes up a VM from its saved state.
+   * @param known whether it runs or is paused; the VMM, which must answer, is asked when absent
+   * @throws {VmError} STATE_INVALID
+   */
+  loadState(state: unknown, known?: 'running' | 'paused'): Promise<void>;
   /** Sends SIGKILL to the VMM and waits until it is gone. */
   kill(options?: CallOptions): Promise<void>;
   /** Waits until the VMM has ended. */
   wait(options?: CallOptions): Promise<VmmExit>;
   /** Leaves the VM running without an owner: no process remains beside the VMM's. */
   detach(): Promise<void>;
+  /**
+   * Makes a running VM end with this process too, or, if nobody owns it, with this process.
+   * @throws {VmError} VMM_GONE
+   */
+  own(): Promise<void>;
+  /** What the VMM uses of the host. @throws {VmError} VMM_GONE, TIMEOUT, ABORTED */
+  statistics(options?: CallOptions): Promise<VmmStatistics>;
+  /**
+   * What the VMM says of its VM, from its start on, until it has ended or the signal comes.
+   * @throws {VmError} UNSUPPORTED on a VMM that tells nothing
+   */
+  vmmEvents(signal?: AbortSignal): AsyncIterable<VmmEvent>;
   /** The VMM's process. Undefined while there is none. */
   process(): ProcessIdentity | undefined;
   channels(): readonly GuestChannel[];
@@ -148,9 +187,15 @@ export interface Driver extends Lifecycle, Partial<Optional> {
   kill(options?: CallOptions): Promise<void>;
   wait(options?: CallOptions): Promise<VmmExit>;
   detach(): Promise<void>;
+  own(): Promise<void>;
+  statistics(options?: CallOptions): Promise<VmmStatistics>;
+  /** absent on a VMM that tells nothing */
+  vmmEvents?(signal?: AbortSignal): AsyncIterable<VmmEvent>;
   process(): ProcessIdentity | undefined;
   channels(): readonly GuestChannel[];
   lastWords(): Promise<{ log: string; console: string }>;
+  /** What the VMM that was found can do, by its version and this VM's configuration; the module's capabilities when absent. */
+  capabilities?(): Capabilities;
   /** Whether the guest is running or paused, as the VMM says. */
   runState(options?: CallOptions): Promise<'running' | 'paused'>;
 }
@@ -171,10 +216,11 @@ export interface HostVerdict {
 /** The door of a VMM's folder. */
 export interface HypervisorModule {
   readonly type: HypervisorType;
+  /** of the newest version that is known, with every device; `Driver.capabilities` may be less */
   readonly capabilities: Capabilities;
   readonly fields: FieldUse;
-  /** whether an accelerator must be chosen */
-  readonly usesAccel: boolean;
+  /** the accelerators that it can run on; empty for one that is no matter of this host's KVM */
+  readonly accels: readonly ('kvm' | 'tcg')[];
   /** whether a guest image is booted (the mock's guest is the host) */
   readonly bootsGuest: boolean;
   /** Pure: what the VMM would be told. `binary` is the VMM's path as found by `probe`. */

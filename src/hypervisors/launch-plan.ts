@@ -13,6 +13,14 @@ export interface PlannedRequest {
   body?: unknown;
 }
 
+/** A file, folder or device outside its own folder that a VMM opens itself: a confined one sees these and no others. */
+export interface PlannedPath {
+  path: string;
+  access: 'read' | 'write';
+  /** it need not be there; false by default */
+  optional?: boolean | undefined;
+}
+
 /**
  * Everything a VMM is told, as plain data: the result of a pure function of the configuration,
  * so that it can be shown and compared without starting anything.
@@ -23,4 +31,15 @@ export interface LaunchPlan {
   env: Readonly<Record<string, string>>;
   files: readonly PlannedFile[];
   requests: readonly PlannedRequest[];
+  /** what it opens, beside its own folder, its program and that program's libraries */
+  paths: readonly PlannedPath[];
+  /** the folder in which it starts: relative paths in its requests begin there; `/` when absent */
+  workingFolder?: string | undefined;
+  /** path of the network namespace in which it is started; ours when absent */
+  networkNamespace?: string | undefined;
+  /**
+   * Bytes of the largest file that it makes or grows, disks and memory files (memfd included) among them; its logs are bounded
+   * by that, or by 64 MiB when that is more. `unlimited` for a VMM whose writing is not ours to bound.
+   */
+  largestFileBytes?: number | 'unlimited' | undefined;
 }

@@ -1,21 +1,27 @@
 import { VmError } from '../errors.ts';
-import type { Operation } from './capabilities.ts';
+import type { Capabilities, Operation } from './capabilities.ts';
 import { requireSupport } from './capabilities.ts';
 import type { Driver, Hypervisor, HypervisorModule, VmContext, VmState } from './hypervisor.ts';
 
+/** Operations that every driver has, and that no capabilities list. */
+type Unlisted = 'kill' | 'detach' | 'own';
+
 /** The states in which an operation is allowed; any state when it is not listed. */
-const allowedIn: Partial<Record<Operation | 'kill' | 'detach', readonly VmState[]>> = {
+const allowedIn: Partial<Record<Operation | Unlisted, readonly VmState[]>> = {
   create: ['none'],
   loadState: ['none'],
   fromGrpc: ['none'],
   addDevice: ['created'],
   start: ['created'],
+  restore: ['created'],
   stop: ['running', 'paused'],
   kill: ['running', 'paused'],
   detach: ['running', 'paused'],
+  own: ['running', 'paused'],
   pause: ['running'],
   resume: ['paused'],
   save: ['paused'],
+  dumpMemory: ['running', 'paused'],
   hotplugAddDevice: ['running'],
   hotplugRemoveDevice: ['running'],
   resizeMemory: ['running'],
@@ -39,8 +45,9 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
   const driver = module.driver(context);
   let state: VmState = 'none';
   let last: Promise<unknown> = Promise.resolve();
+  const offered = (): Capabilities => driver.capabilities?.() ?? module.capabilities;
 
-  const refuse = (operation: Operation | 'kill' | 'detach'): void => {
+  const refuse = (operation: Operation | Unlisted): void => {
     const allowed = allowedIn[operation];
     if (allowed === undefined || allowed.includes(state)) return;
     throw new VmError('INVALID_STATE', `${operation} needs the VM to be ${allowed.join(' or ')}; it is ${state}`, {
@@ -50,10 +57,10 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
     });
   };
 
-  const run = <T>(operation: Operation | 'kill' | 'detach', action: () => Promise<T>, next?: VmState): Promise<T> => {
+  const run = <T>(operation: Operation | Unlisted, action: () => Promise<T>, next?: VmState): Promise<T> => {
     const result = last.then(async () => {
-      if (operation !== 'kill' && operation !== 'detach') {
-        requireSupport(module.type, operation, module.capabilities.operations[operation]);
+      if (operation !== 'kill' && operation !== 'detach' && operation !== 'own') {
+        requireSupport(module.type, operation, offered().operations[operation]);
       }
       try {
         // Another process may have paused or resumed it since: the VMM knows.
@@ -81,23 +88,26 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
   const supportOf = (
     device: { kind: keyof typeof module.capabilities.devices },
     when: 'start' | 'hotAdd' | 'hotRemove',
-  ): void => requireSupport(module.type, `${device.kind} (${when})`, module.capabilities.devices[device.kind][when]);
+  ): void => requireSupport(module.type, `${device.kind} (${when})`, offered().devices[device.kind][when]);
 
   return {
     type: module.type,
     get state() {
       return state;
     },
-    capabilities: () => module.capabilities,
+    capabilities: offered,
     config: () => context.config,
     create: (options) => run('create', () => driver.create(options), 'created'),
     start: (options) => run('start', () => driver.start(options), 'running'),
     stop: (options) => run('stop', () => driver.stop(options), 'stopped'),
     kill: (options) => run('kill', () => driver.kill(options), 'stopped'),
     detach: () => run('detach', () => driver.detach()),
+    own: () => run('own', () => driver.own()),
     pause: (options) => run('pause', async () => optional('pause')(options), 'paused'),
     resume: (options) => run('resume', async () => optional('resume')(options), 'running'),
     save: (folder, options) => run('save', async () => optional('save')(folder, options)),
+    restore: (folder, options) => run('restore', async () => optional('restore')(folder, options), 'paused'),
+    dumpMemory: (file, options) => run('dumpMemory', async () => optional('dumpMemory')(file, options)),
     addDevice: (device) =>
       run('addDevice', async () => {
         const method = optional('addDevice');
@@ -120,21 +130,30 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
       run('resizeMemory', async () => optional('resizeMemory')(memoryMiB, blockSizeMiB, probe, options)),
     resizeVcpus: (vcpus, options) => run('resizeVcpus', async () => optional('resizeVcpus')(vcpus, options)),
     toGrpc: () => run('toGrpc', async () => optional('toGrpc')()),
-    fromGrpc: (bytes) => run('fromGrpc', async () => optional('fromGrpc')(bytes), 'running'),
+    fromGrpc: (bytes) =>
+      run('fromGrpc', async () => {
+        await optional('fromGrpc')(bytes);
+        state = driver.process() === undefined ? 'stopped' : await driver.runState();
+      }),
     check: (options) => run('check', () => driver.check(options)),
     threadIds: (options) => run('threadIds', () => driver.threadIds(options)),
     console: () => run('console', () => driver.console()),
     disconnect: () => run('disconnect', () => driver.disconnect()),
     cleanup: () => run('cleanup', () => driver.cleanup()),
     saveState: () => run('saveState', () => driver.saveState()),
-    loadState: (saved) =>
+    loadState: (saved, known) =>
       run('loadState', async () => {
         await driver.loadState(saved);
-        state = driver.process() === undefined ? 'stopped' : await driver.runState();
+        state = driver.process() === undefined ? 'stopped' : (known ?? (await driver.runState()));
       }),
     generateSocket: (useVsock) => run('generateSocket', () => driver.generateSocket(useVsock)),
     // These only look, or must work while an operation hangs.
     pids: () => driver.pids(),
+    statistics: (options) => driver.statistics(options),
+    vmmEvents: (signal) => {
+      if (driver.vmmEvents !== undefined) return driver.vmmEvents(signal);
+      throw new VmError('UNSUPPORTED', `${module.type} tells no events`, { hypervisor: module.type });
+    },
     wait: (options) => driver.wait(options),
     process: () => driver.process(),
     channels: () => driver.channels(),
@@ -146,6 +165,8 @@ type OptionalOperation =
   | 'pause'
   | 'resume'
   | 'save'
+  | 'restore'
+  | 'dumpMemory'
   | 'addDevice'
   | 'hotplugAddDevice'
   | 'hotplugRemoveDevice'

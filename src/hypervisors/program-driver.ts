@@ -6,8 +6,10 @@ import { isAlive, type ProcessIdentity } from '../state/process-identity.ts';
 import { tail } from '../transports/log-tail.ts';
 import type { ConsoleLocation, GuestChannel, GuestSocket, HypervisorModule, VmContext, VmmExit } from './hypervisor.ts';
 import type { ProgramState } from './program-state.ts';
+import { packed, unpacked } from './handover.ts';
 import { unixChannel } from './unix-channel.ts';
 import { VmmProcess } from './vmm-process.ts';
+import { processStatistics, type VmmStatistics } from './vmm-statistics.ts';
 
 /** Lines of the console in an error: a panic, its registers and its call trace, which follow the line that says why. */
 const consoleLines = 50;
@@ -28,6 +30,7 @@ export abstract class ProgramDriver {
   protected readonly vmm: VmmProcess;
   readonly #parts: ProgramParts;
   #binary = '';
+  #version: string | undefined;
 
   constructor(context: VmContext, parts: ProgramParts) {
     this.context = context;
@@ -35,11 +38,20 @@ export abstract class ProgramDriver {
     this.#parts = parts;
   }
 
+  /** The VMM's program, and its version as it says it; empty and undefined until they are known. */
+  protected get program(): { binary: string; version: string | undefined } {
+    return { binary: this.#binary, version: this.#version };
+  }
+
   /** Resolves when the VMM that was just started answers. */
   protected abstract answers(call: CallOptions): Promise<void>;
 
   async create(_options?: CallOptions): Promise<void> {
-    this.#binary = await this.vmm.findBinary((host, path) => this.#parts.probe(host, path));
+    this.#binary = await this.vmm.findBinary(async (host, path) => {
+      const verdict = await this.#parts.probe(host, path);
+      this.#version = verdict.version;
+      return verdict;
+    });
     await this.vmm.writeFiles(this.#parts.plan(this.context, this.#binary));
   }
 
@@ -95,25 +107,51 @@ export abstract class ProgramDriver {
     await this.vmm.detach();
   }
 
+  async own(): Promise<void> {
+    await this.vmm.own();
+  }
+
+  /** Which thread is which vCPU. */
+  abstract threadIds(options?: CallOptions): Promise<Map<number, number>>;
+
+  async statistics(options: CallOptions = {}): Promise<VmmStatistics> {
+    return processStatistics(this.vmm.identity(), await this.threadIds(options));
+  }
+
   /** Nothing by default: a driver that holds no connection between calls has nothing to let go of. */
   async disconnect(): Promise<void> {}
 
   async cleanup(): Promise<void> {
     await this.vmm.cleanup();
+    await this.vmm.removeFiles(this.#parts.plan(this.context, this.#binary));
   }
 
   async saveState(): Promise<ProgramState> {
-    return { schema: 1, binary: this.#binary, process: this.vmm.identity() };
+    return { schema: 1, binary: this.#binary, version: this.#version, process: this.vmm.identity() };
   }
 
   async loadState(value: unknown): Promise<void> {
     const state = this.#parts.parseState(value);
     this.#binary = state.binary;
+    this.#version = state.version;
     if (state.process !== undefined) this.vmm.adopt(state.process);
   }
 
+  /** The VM as bytes, for another process's driver object: its context, and what `saveState` says. */
+  async toGrpc(): Promise<Uint8Array> {
+    return packed(this.context, await this.saveState());
+  }
+
+  /** @throws {VmError} STATE_INVALID */
+  async fromGrpc(bytes: Uint8Array): Promise<void> {
+    const { context, state } = unpacked(bytes);
+    Object.assign(this.context, context);
+    await this.loadState(state);
+  }
+
   async console(): Promise<ConsoleLocation> {
-    return { protocol: 'file', path: vmmFiles.console(this.context.runtimeFolder) };
+    const { runtimeFolder } = this.context;
+    return { protocol: 'unix', path: vmmFiles.consoleSocket(runtimeFolder), log: vmmFiles.console(runtimeFolder) };
   }
 
   /** @throws {VmError} UNSUPPORTED for a vsock */
@@ -137,10 +175,10 @@ export abstract class ProgramDriver {
   }
 
   async lastWords(): Promise<{ log: string; console: string }> {
-    const { path } = await this.console();
+    const console = await this.console();
     return {
       log: await tail(vmFiles.vmmLog(this.context.stateFolder)),
-      console: await tail(path, { lines: consoleLines }),
+      console: await tail(console.log, { lines: consoleLines }),
     };
   }
 }

@@ -6,6 +6,8 @@ export interface ProgramState {
   schema: 1;
   /** path of the program that was started */
   binary: string;
+  /** as the program said it; absent before it was looked for */
+  version?: string | undefined;
   process?: ProcessIdentity | undefined;
 }
 
@@ -15,8 +17,10 @@ export function parseProgramState(value: unknown): ProgramState {
   if (typeof state !== 'object' || state === null || state.schema !== 1 || typeof state.binary !== 'string') {
     throw new VmError('STATE_INVALID', 'the saved state is not one that this version of the driver wrote');
   }
-  const { binary, process } = state;
+  const { binary, process, version } = state;
   if (process !== undefined && !isIdentity(process))
     throw new VmError('STATE_INVALID', 'the saved state names no valid process');
-  return { schema: 1, binary, process };
+  if (version !== undefined && typeof version !== 'string')
+    throw new VmError('STATE_INVALID', 'the saved state names no valid version');
+  return { schema: 1, binary, version, process };
 }

@@ -1,12 +1,15 @@
-import { open } from 'node:fs/promises';
+import { open, rm, stat } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
 import { assetPath } from '../config/assets.ts';
 import { type HostFacts, readHostFacts } from '../config/host.ts';
 import { VmError } from '../errors.ts';
+import { lock } from '../state/lock.ts';
 import { vmFiles } from '../state/paths.ts';
 import { isAlive, type ProcessIdentity, signalProcess } from '../state/process-identity.ts';
 import { readExit } from '../transports/process/exit-status.ts';
+import { guard } from '../transports/process/guard.ts';
 import { launch } from '../transports/process/launch.ts';
+import { joinLease, type Lease, untilUnread } from '../transports/process/lease.ts';
 import type { LaunchedProcess } from '../transports/process/launched-process.ts';
 import { waitGone } from '../transports/process/wait-gone.ts';
 import type { HostVerdict, VmContext, VmmExit } from './hypervisor.ts';
@@ -33,6 +36,8 @@ export function usableBinary(verdict: HostVerdict): string {
 export class VmmProcess {
   readonly #context: VmContext;
   #launched: LaunchedProcess | undefined;
+  /** of a VMM that another process started, and that this one has taken over */
+  #lease: Lease | undefined;
   #identity: ProcessIdentity | undefined;
 
   constructor(context: VmContext) {
@@ -44,16 +49,16 @@ export class VmmProcess {
     return usableBinary(await probe(await readHostFacts(), assetPath(this.#context.config, 'hypervisor')));
   }
 
-  /** Makes the files of a plan. They must not exist: the folder is new. */
+  /** Makes the files of a plan. They must not exist: the folder is new. @throws {VmError} IO */
   async writeFiles(plan: LaunchPlan): Promise<void> {
     for (const { path, content, mode } of plan.files) {
-      const file = await open(path, 'wx', mode);
-      try {
-        await file.writeFile(content);
-      } finally {
-        await file.close();
-      }
+      await writeNew(path, content, mode).catch(asIo(`can't write ${path}`, path));
     }
+  }
+
+  /** Removes the files of a plan that are there. @throws {VmError} IO */
+  async removeFiles(plan: LaunchPlan): Promise<void> {
+    for (const { path } of plan.files) await rm(path, { force: true }).catch(asIo(`can't remove ${path}`, path));
   }
 
   async launch(plan: LaunchPlan, options: CallOptions): Promise<void> {
@@ -61,7 +66,9 @@ export class VmmProcess {
     this.#launched = await launch({
       argv: [plan.binary, ...plan.argv],
       env: plan.env,
+      cwd: plan.workingFolder,
       lease: vmFiles.lease(stateFolder),
+      alive: vmFiles.alive(stateFolder),
       exitFile: vmFiles.exit(stateFolder),
       stdout: vmFiles.vmmLog(stateFolder),
       stderr: vmFiles.vmmLog(stateFolder),
@@ -88,33 +95,97 @@ export class VmmProcess {
   /** Resolves when the process has ended. @throws {VmError} NOT_RUNNING before it was started, TIMEOUT, ABORTED */
   async wait(options: CallOptions = {}): Promise<VmmExit> {
     if (this.#identity === undefined) throw new VmError('NOT_RUNNING', 'the VMM was not started');
-    if (this.#launched !== undefined) return this.#launched.waitExit(options);
-    await waitGone(this.#identity, options);
+    const exit = await this.#launched?.waitExit(options);
+    if (exit !== undefined) return exit;
+    await waitGone(this.#identity, { ...options, alive: vmFiles.alive(this.#context.stateFolder) });
     // What another process's keeper wrote down; a detached VMM has none.
-    return (await readExit(vmFiles.exit(this.#context.stateFolder))) ?? {};
+    const file = vmFiles.exit(this.#context.stateFolder);
+    const told = await readExit(file);
+    return told === undefined ? {} : { ...told, at: (await stat(file)).mtime.toISOString() };
   }
 
   /** Ends the process at once, and waits until it and its keeper are gone. Does nothing when it has ended. */
   async kill(options: CallOptions = {}): Promise<void> {
-    if (this.#launched !== undefined) {
-      await this.#launched.end();
-      return;
-    }
+    await this.#launched?.end();
     if (this.#identity === undefined) return;
-    if (signalProcess(this.#identity, 'SIGKILL'))
-      await this.wait({ signal: options.signal, timeoutMs: options.timeoutMs ?? killMs });
+    signalProcess(this.#identity, 'SIGKILL');
+    // Also for one that is dead already: another process's keeper may still be writing down how it ended.
+    await this.wait({ signal: options.signal, timeoutMs: options.timeoutMs ?? killMs });
+    await this.#letGo('end');
+  }
+
+  /** Makes the process end with this one: by the lease that its owner holds, or by a new one when it has no owner. */
+  async own(): Promise<void> {
+    const { stateFolder, pruneArgv } = this.#context;
+    if (this.#launched?.detached === false || this.#lease !== undefined) return;
+    const program = this.#identity;
+    if (program === undefined || !isAlive(program)) throw gone();
+    const path = vmFiles.lease(stateFolder);
+    // Of two that find no keeper one makes it, and the other joins.
+    const held = await lock(stateFolder, 'lease', { timeoutMs: 10_000 });
+    try {
+      const alive = vmFiles.alive(stateFolder);
+      this.#lease =
+        (await joinLease(path).catch(ifUnread)) ?? (await guard({ program, lease: path, alive, prune: pruneArgv }));
+    } finally {
+      await held.release();
+    }
+    this.#launched = undefined;
+    if (isAlive(program)) return;
+    await this.#letGo('end');
+    throw gone();
   }
 
   /** Leaves the process without an owner and without a keeper. */
   async detach(): Promise<void> {
-    if (this.#launched === undefined)
-      throw new VmError('INVALID_STATE', 'only the process that started a VM can detach it');
-    await this.#launched.detach();
+    if (this.#launched === undefined && this.#lease === undefined)
+      throw new VmError('INVALID_STATE', 'only a process that owns a VM can detach it', {
+        advice: 'Take it over first, with `adopt`.',
+      });
+    await this.#launched?.detach();
     this.#launched = undefined;
+    // A keeper that was not its parent can't tell that it has ended.
+    const over = this.#lease !== undefined && !this.alive();
+    await this.#letGo('detach');
+    if (over) throw gone();
   }
 
   /** Lets go of the lease; the process must have ended. */
   async cleanup(): Promise<void> {
     await this.#launched?.end();
+    await this.#letGo('end');
   }
+
+  /** Tells the keeper of a lease that this process took over to go, and waits until it has gone. */
+  async #letGo(word: 'detach' | 'end'): Promise<void> {
+    const lease = this.#lease;
+    if (lease === undefined) return;
+    this.#lease = undefined;
+    // A keeper that was the VMM's parent has gone with it.
+    await lease.order(word).catch(ifUnread);
+    await lease.release();
+    await untilUnread(vmFiles.lease(this.#context.stateFolder));
+  }
+}
+
+async function writeNew(path: string, content: string, mode: number): Promise<void> {
+  const file = await open(path, 'wx', mode);
+  try {
+    await file.writeFile(content);
+  } finally {
+    await file.close();
+  }
+}
+
+const asIo = (what: string, path: string) => (error: NodeJS.ErrnoException) => {
+  throw new VmError('IO', `${what}: ${error.message}`, { path, errno: error.code, cause: error });
+};
+
+/** Nobody reads the lease: there is no keeper. */
+function ifUnread(error: unknown): undefined {
+  if (VmError.from(error).code !== 'NOT_RUNNING') throw error;
+}
+
+function gone(): VmError {
+  return new VmError('VMM_GONE', 'the VMM does not run any more');
 }

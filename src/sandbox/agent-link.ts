@@ -3,7 +3,7 @@ import { VmError } from '../errors.ts';
 import type { GuestAgent } from '../guest/agent.ts';
 import { connectAgent } from '../guest/native/agent.ts';
 import type { GuestChannel } from '../hypervisors/hypervisor.ts';
-import { type HeldLock, tryLock } from '../state/lock.ts';
+import { type HeldLock, lockAny } from '../state/lock.ts';
 
 /** A session with a guest's agent, and the lock of the channel that it uses. */
 export interface AgentLink {
@@ -20,9 +20,11 @@ export async function linkAgent(
   channels: readonly GuestChannel[],
   options: CallOptions,
 ): Promise<AgentLink> {
-  const { channel, held } = await takeChannel(stateFolder, channels);
   const scope = callScope('connecting to the guest agent', options);
+  let held: HeldLock | undefined;
   try {
+    const { channel, held: taken } = await takeChannel(stateFolder, channels, scope.signal);
+    held = taken;
     const stream = await channel.open({ signal: scope.signal });
     try {
       const agent = await connectAgent(stream, { signal: scope.signal, showsHangup: channel.showsHangup });
@@ -30,7 +32,7 @@ export async function linkAgent(
         agent,
         close: async () => {
           await agent.close();
-          await held.release();
+          await taken.release();
         },
       };
     } catch (error) {
@@ -38,21 +40,29 @@ export async function linkAgent(
       throw error;
     }
   } catch (error) {
-    await held.release();
-    scope.throwIfEnded();
+    await held?.release();
+    // Who waited in vain for a channel is told just that.
+    if (held !== undefined) scope.throwIfEnded();
     throw error;
   } finally {
     scope.release();
   }
 }
 
+/** Waits until one is free, when all are in use. */
 async function takeChannel(
   stateFolder: string,
   channels: readonly GuestChannel[],
+  signal: AbortSignal,
 ): Promise<{ channel: GuestChannel; held: HeldLock }> {
-  for (const channel of channels) {
-    const held = await tryLock(stateFolder, channel.name);
-    if (held !== undefined) return { channel, held };
-  }
-  throw new VmError('BUSY', `all ${channels.length} agent channels of the VM are in use by other processes`);
+  const names = channels.map(({ name }) => name);
+  const { name, held } = await lockAny(stateFolder, names, { signal }).catch((error: unknown) => {
+    const { code } = VmError.from(error);
+    if (code !== 'BUSY' && code !== 'TIMEOUT') throw error;
+    const what = `all ${channels.length} agent channels of the VM stayed in use, by other handles or processes`;
+    throw new VmError('BUSY', what, { advice: 'Close a handle that is not needed, or wait longer with `timeoutMs`.' });
+  });
+  const channel = channels.find((one) => one.name === name);
+  if (channel === undefined) throw new VmError('INTERNAL', `no channel is called ${name}`);
+  return { channel, held };
 }

@@ -5,6 +5,8 @@ import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import type { Hypervisor, HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { manage } from '../hypervisors/lifecycle.ts';
+import { loadDriver } from '../hypervisors/registry.ts';
+import { type HeldLock, lock } from '../state/lock.ts';
 import type { VmRecord } from '../state/record.ts';
 import { type NewVm, VmStore } from '../state/store.ts';
 import { type Places, runtimeFolder } from '../state/paths.ts';
@@ -12,6 +14,9 @@ import type { AgentLink } from './agent-link.ts';
 import { awaitGuest } from './boot.ts';
 import { contextOf, storeConfig } from './context.ts';
 import type { Phase } from './events.ts';
+import { endForwarder } from './forwarder.ts';
+import { HeldVm } from './held-vm.ts';
+import { noteEvent } from './life-events.ts';
 import { prune } from './prune.ts';
 
 /** A VM that is to be: everything about it has been decided. */
@@ -25,14 +30,28 @@ export interface VmToBe {
   image?: string | undefined;
   networkNamespace?: string | undefined;
   startTimeoutMs?: number | undefined;
+  /** folder of a snapshot, of which the guest goes on; it boots otherwise */
+  restoreFrom?: string | undefined;
+  /** what it has at first; what the configuration says, if absent */
+  size?: { vcpus?: number | undefined; memoryMiB?: number | undefined } | undefined;
 }
 
 /** A VM whose guest answers. */
 export interface RunningVm {
+  held: HeldVm;
   store: VmStore;
   record: VmRecord;
   hypervisor: Hypervisor;
   link: AgentLink;
+}
+
+/** How a VM that has its folders is started. */
+export interface BootOptions {
+  /** folder of a snapshot, of which the guest goes on; it boots otherwise */
+  restoreFrom?: string | undefined;
+  accel: 'kvm' | 'tcg';
+  /** milliseconds; by accelerator when absent */
+  startTimeoutMs?: number | undefined;
 }
 
 /**
@@ -44,51 +63,100 @@ export async function bringUp(
   report: (phase: Phase, message: string) => void,
   call: CallOptions,
 ): Promise<RunningVm> {
-  const { module, config, accel, name, networkNamespace, startTimeoutMs } = vm;
+  const held = await setUp(vm, report);
+  // Who waits for this VM waits for this lock, which also ends with this process.
+  let busy: HeldLock | undefined;
+  try {
+    busy = await lock(held.context.stateFolder, lifeLock, call);
+    const { record, link } = await bootUp(held, vm, report, call);
+    return { held, store: held.store, record, hypervisor: held.hypervisor, link };
+  } catch (error) {
+    await tearDown(held);
+    throw VmError.from(error).with({ name: vm.name });
+  } finally {
+    await busy?.release();
+  }
+}
+
+/** Name of the lock that is held while a VM is on its way up. */
+export const lifeLock = 'life';
+
+/**
+ * Makes a VM's folders and writes down its configuration; starts nothing. Nothing is left behind when it fails.
+ * @throws {VmError} NAME_IN_USE, PERMISSION, IO
+ */
+export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) => void): Promise<HeldVm> {
+  const { module, config, accel, name, networkNamespace } = vm;
   const store = new VmStore(vm.at);
   report('create', `creating ${name}`);
+  const { vcpus, memoryMiB } = { ...config, ...vm.size };
   const image = vm.image === undefined ? {} : { image: vm.image };
-  const record = await reserve(store, { name, hypervisor: module.type, accel, ...image });
-  const hypervisor = manage(module, contextOf(store, record, { config, networkNamespace }, vm.host.memoryMiB));
+  const record = await reserve(store, { name, hypervisor: module.type, accel, vcpus, memoryMiB, ...image });
+  const context = contextOf(store, record, { config, networkNamespace }, vm.host.memoryMiB);
+  const held = new HeldVm(store, context, manage(module, context));
   try {
+    await noteEvent(store, record, 'created', {});
     await storeConfig(store.folder(name), config, networkNamespace);
-    await hypervisor.create(call);
-    report('start', `starting ${module.type}${module.usesAccel ? ` (${accel})` : ''}`);
-    await hypervisor.start(call);
-    const running = { status: 'running', vmm: hypervisor.process(), driver: await hypervisor.saveState() } as const;
-    const started = await store.update(name, running, call);
-    report('boot', 'booting the guest');
-    const link = await awaitGuest(hypervisor, { accel, stateFolder: store.folder(name), name, startTimeoutMs }, call);
-    return { store, record: started, hypervisor, link };
+    return held;
   } catch (error) {
-    await tearDown(store, record, hypervisor);
-    throw VmError.from(error).with({ name });
+    await tearDown(held);
+    throw error;
   }
+}
+
+/** Starts the VMM of a VM that has its folders, and waits for its guest. When that fails, the caller clears up. */
+export async function bootUp(
+  held: HeldVm,
+  { accel, startTimeoutMs, restoreFrom }: BootOptions,
+  report: (phase: Phase, message: string) => void,
+  call: CallOptions,
+): Promise<{ record: VmRecord; link: AgentLink }> {
+  const { hypervisor, context } = held;
+  const { accels } = await loadDriver(hypervisor.type);
+  await hypervisor.create(call);
+  report('start', `starting ${hypervisor.type}${accels.length > 0 ? ` (${accel})` : ''}`);
+  if (restoreFrom === undefined) await hypervisor.start(call);
+  else {
+    await hypervisor.restore(restoreFrom, call);
+    await hypervisor.resume(call);
+  }
+  const vmm = hypervisor.process();
+  const record = await held.change({ status: 'running', vmm, driver: await hypervisor.saveState() });
+  report('boot', 'booting the guest');
+  const { stateFolder, name } = context;
+  const link = await awaitGuest(hypervisor, { accel, stateFolder, name, startTimeoutMs }, call);
+  await noteEvent(held.store, record, 'started', { pid: vmm?.pid ?? 0 });
+  return { record, link };
 }
 
 /** Reserves the name; one that only a dead process's remains hold is free. */
 async function reserve(store: VmStore, vm: NewVm): Promise<VmRecord> {
-  try {
-    return await store.create(vm);
-  } catch (error) {
-    if (VmError.from(error).code !== 'NAME_IN_USE') throw error;
-    // A record that can't be read may belong to a VM that runs: its name stays taken.
-    const cleared = await prune(vm.name).catch(() => []);
-    if (cleared.length === 0) throw error;
-    return store.create(vm);
-  }
+  // Nobody else may ever ask for it: what dead processes left goes with the next VM. What can't be cleared now stays for `prune`,
+  // which says why.
+  await prune().catch(() => []);
+  return store.create(vm);
 }
 
 /** Ends a VM if it runs, and removes everything of it. A later VM of the same name is left alone. */
-export async function tearDown(
-  store: VmStore,
-  vm: { id: string; name: string },
-  hypervisor: Hypervisor,
-): Promise<void> {
+export async function tearDown(held: HeldVm): Promise<void> {
+  const { store } = held;
+  const found = await held.locate().then(
+    async (record) => {
+      await endForwarder(record);
+      return true;
+    },
+    (error: unknown) => {
+      const { code } = VmError.from(error);
+      if (code !== 'NOT_FOUND' && code !== 'STATE_INVALID') throw error;
+      // One that can't be read still is the one that had this name.
+      return code === 'STATE_INVALID';
+    },
+  );
+  // Only now: it may be another one than before, if another handle has started the VM anew.
+  const { hypervisor } = held;
   if (hypervisor.state === 'running' || hypervisor.state === 'paused') await hypervisor.kill();
   await hypervisor.cleanup();
-  const record = await store.read(vm.name).catch(() => undefined);
-  if (record === undefined || record.id === vm.id) await store.remove(vm.name);
+  if (found) await store.remove(held.name);
   // A record that can't be read does not say where this is.
-  await rm(runtimeFolder(store.places, vm.id), { recursive: true, force: true });
+  await rm(runtimeFolder(store.places, held.id), { recursive: true, force: true });
 }

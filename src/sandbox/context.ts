@@ -44,7 +44,8 @@ export function contextOf(
     networkNamespace: stored.networkNamespace,
     runtimeFolder: record.runtimeFolder,
     stateFolder: store.folder(record.name),
-    pruneArgv: [process.execPath, cliProgram, 'prune', record.name],
+    // By its id: it may get another name.
+    pruneArgv: [process.execPath, cliProgram, 'prune', '--id', record.id],
   };
 }
 

@@ -39,7 +39,7 @@ async function report(type: HypervisorType, host: HostFacts, kvm: KvmVerdict): P
   try {
     const module = await loadDriver(type);
     const verdict = await module.probe(host);
-    if (!module.usesAccel || !verdict.usable) return { type, ...verdict };
+    if (module.accels.length === 0 || !verdict.usable) return { type, ...verdict };
     if (kvm.state === 'usable') return { type, ...verdict, accel: 'kvm' };
     if (kvm.state === 'doubtful') {
       const unsure = {
@@ -47,6 +47,10 @@ async function report(type: HypervisorType, host: HostFacts, kvm: KvmVerdict): P
         advice: 'The first VM with `accel: auto` boots a trial guest and remembers the verdict.',
       };
       return { type, ...verdict, accel: 'kvm', findings: [...verdict.findings, unsure] };
+    }
+    if (!module.accels.includes('tcg')) {
+      const none = { problem: `no KVM (${kvm.reason})`, advice: 'It needs KVM: use `qemu`, which can do without.' };
+      return { type, ...verdict, usable: false, findings: [...verdict.findings, none] };
     }
     const slow = {
       problem: `no KVM (${kvm.reason})`,

@@ -9,4 +9,5 @@ export type VmEvent =
   | { type: 'notice'; /** a line that a user should see */ message: string }
   | { type: 'image'; event: BuildEvent };
 
+/** Called with each event while a VM is being created. */
 export type VmEventListener = (event: VmEvent) => void;

@@ -1,13 +1,15 @@
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import type { ConsoleLocation } from '../hypervisors/hypervisor.ts';
-import { vmFiles } from '../state/paths.ts';
-import { isAlive, signalProcess } from '../state/process-identity.ts';
+import { isAlive, isFrozen, signalProcess } from '../state/process-identity.ts';
 import type { VmEnding, VmRecord, VmStatus } from '../state/record.ts';
 import { type ListedVm, VmStore } from '../state/store.ts';
 import { waitGone } from '../transports/process/wait-gone.ts';
 import { recall } from './context.ts';
-import { statusOf } from './status.ts';
+import { settle, settleIfPossible } from './ending.ts';
+import { endForwarder } from './forwarder.ts';
+import { type PublishedPort, publishedPorts } from './ports.ts';
+import { isDetached, statusOf } from './status.ts';
 
 /** Milliseconds that the kernel gets to end a VMM after SIGKILL. */
 const killMs = 30_000;
@@ -30,6 +32,8 @@ export interface VmSummary {
   accel?: string | undefined;
   image?: string | undefined;
   ended?: VmEnding | undefined;
+  /** its VMM was stopped by a signal (SIGSTOP) and answers nothing until it is continued */
+  frozen?: true | undefined;
   /** why the record can't be read */
   problem?: string | undefined;
 }
@@ -37,8 +41,10 @@ export interface VmSummary {
 /** Everything that is known of one VM. */
 export interface VmInspection extends VmSummary {
   config: HypervisorConfig;
-  /** the VMM's own first */
+  /** the VMM's own first; with that of the process that forwards ports */
   pids: number[];
+  /** ports of this host that lead into the guest */
+  ports: PublishedPort[];
   folders: { state: string; runtime: string };
   console: ConsoleLocation;
   networkNamespace?: string | undefined;
@@ -47,7 +53,9 @@ export interface VmInspection extends VmSummary {
 /** All VMs of this user. Never fails because of one of them. */
 export async function listVms(): Promise<VmSummary[]> {
   const store = new VmStore();
-  return Promise.all((await store.list()).map((vm) => summarize(store, vm)));
+  const summaries: VmSummary[] = [];
+  for (const vm of await store.list()) summaries.push(await summarize(store, vm));
+  return summaries;
 }
 
 /** @throws {VmError} NOT_FOUND, STATE_INVALID, INVALID_NAME */
@@ -57,7 +65,7 @@ export async function inspectVm(name: string): Promise<VmInspection> {
 
 /** @throws {VmError} NOT_FOUND, STATE_INVALID, INVALID_NAME */
 export async function describeVm(store: VmStore, name: string): Promise<VmInspection> {
-  const record = await store.read(name);
+  const record = await settle(store, await store.read(name));
   const summary = await summarize(store, { name, folder: store.folder(name), record });
   const { module, context } = await recall(store, record);
   const driver = module.driver(context);
@@ -65,27 +73,12 @@ export async function describeVm(store: VmStore, name: string): Promise<VmInspec
   return {
     ...summary,
     config: context.config,
-    pids: await driver.pids(),
+    pids: [...(await driver.pids()), ...forwarderOf(record)],
+    ports: publishedPorts(record),
     folders: { state: context.stateFolder, runtime: context.runtimeFolder },
     console: await driver.console(),
     ...(context.networkNamespace === undefined ? {} : { networkNamespace: context.networkNamespace }),
   };
-}
-
-/**
- * The file of a VM's log.
- * @param source `console`: what the guest printed; `vmm`: what the VMM printed
- * @throws {VmError} NOT_FOUND, STATE_INVALID, UNSUPPORTED when the console is no file
- */
-export async function logPath(name: string, source: 'console' | 'vmm'): Promise<string> {
-  const store = new VmStore();
-  if (source === 'vmm') {
-    await store.read(name);
-    return vmFiles.vmmLog(store.folder(name));
-  }
-  const { console } = await describeVm(store, name);
-  if (console.protocol === 'file') return console.path;
-  throw new VmError('UNSUPPORTED', `the console of ${name} is no file but a ${console.protocol}`, { name });
 }
 
 /**
@@ -102,10 +95,14 @@ export async function removeVm(name: string, options: { force?: boolean } = {}):
     return;
   }
   const status = statusOf(entry.record);
-  if (status === 'creating' || status === 'created') {
+  if (status === 'creating' || status === 'starting') {
     // Its VMM may be starting at this moment, and only its maker knows.
     const advice = `Try again when it runs, or end its maker (process ${entry.record.owner?.pid}).`;
-    throw new VmError('BUSY', `${name} is just being made by another process`, { name, advice });
+    throw new VmError(
+      'BUSY',
+      `${name} is just being ${status === 'creating' ? 'made' : 'started'} by another process`,
+      { name, advice },
+    );
   }
   if ((status === 'running' || status === 'paused') && options.force !== true) {
     throw new VmError('INVALID_STATE', `${name} is ${status}`, {
@@ -114,6 +111,7 @@ export async function removeVm(name: string, options: { force?: boolean } = {}):
     });
   }
   await endVmm(store, entry.record);
+  await endForwarder(entry.record);
   await store.remove(name);
 }
 
@@ -132,6 +130,10 @@ async function endVmm(store: VmStore, record: VmRecord): Promise<void> {
   }
 }
 
+function forwarderOf({ forwarder }: VmRecord): number[] {
+  return forwarder !== undefined && isAlive(forwarder) ? [forwarder.pid] : [];
+}
+
 async function summarize(store: VmStore, vm: ListedVm): Promise<VmSummary> {
   const { name, record } = vm;
   if (record === undefined) {
@@ -145,24 +147,23 @@ async function summarize(store: VmStore, vm: ListedVm): Promise<VmSummary> {
       problem: vm.broken?.rawMessage,
     };
   }
-  const status = statusOf(record);
-  const config = await recall(store, record).then(
-    ({ context }) => context.config,
-    () => undefined,
-  );
+  const known = await settleIfPossible(store, record);
+  const { id, hypervisor, createdAt, vcpus, memoryMiB, accel, image, ended } = known;
+  const status = statusOf(known);
   const running = status === 'running' || status === 'paused';
   return {
     name,
-    id: record.id,
-    hypervisor: record.hypervisor,
+    id,
+    hypervisor,
     status,
-    detached: record.detached,
-    createdAt: record.createdAt,
+    detached: isDetached(known),
+    createdAt,
     pid: running ? record.vmm?.pid : undefined,
-    vcpus: config?.vcpus,
-    memoryMiB: config?.memoryMiB,
-    accel: record.accel,
-    image: record.image,
-    ended: record.ended,
+    vcpus,
+    memoryMiB,
+    accel,
+    image,
+    ended,
+    frozen: status === 'running' && record.vmm !== undefined && isFrozen(record.vmm) ? true : undefined,
   };
 }

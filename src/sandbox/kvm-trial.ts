@@ -44,7 +44,7 @@ async function trial(vm: Omit<VmToBe, 'name' | 'accel'>, call: CallOptions): Pro
       call,
     );
     await running.link.close();
-    await tearDown(running.store, running.record, running.hypervisor);
+    await tearDown(running.held);
     return { state: 'usable', reason: 'a trial guest booted with KVM' };
   } catch (error) {
     const { code, rawMessage } = VmError.from(error);

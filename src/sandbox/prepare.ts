@@ -5,7 +5,8 @@ import { agentBinary } from '../config/package-files.ts';
 import { deserializeParams } from '../config/kernel-params.ts';
 import { parseConfig } from '../config/parse.ts';
 import type { HypervisorConfig, VmConfigInput } from '../config/vm-config.ts';
-import { decideAccel, type KvmVerdict } from '../hypervisors/accel.ts';
+import { VmError } from '../errors.ts';
+import { type AccelChoice, decideAccel, type KvmVerdict } from '../hypervisors/accel.ts';
 import type { HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { buildDefaultImage } from '../images/build.ts';
@@ -54,9 +55,14 @@ export async function prepare(
   const config = completeConfig(guest, { fields: module.fields, host });
   await checkAssets(config, options.call.signal);
   const facts = { at, host, module, config, image: image?.name };
-  if (!module.usesAccel) return { ...facts, accel: 'tcg' };
+  if (module.accels.length === 0) return { ...facts, accel: 'tcg' };
   const trial = (): Promise<KvmVerdict> => tryKvm(facts, options.call);
-  const { accel, notice } = await decideAccel(config.accel, host, config.disableNestingChecks, trial);
+  const { accel, notice } = await decideAccel(
+    choiceFor(module, config.accel),
+    host,
+    config.disableNestingChecks,
+    trial,
+  );
   if (notice !== undefined) options.onEvent({ type: 'notice', message: notice });
   return { ...facts, accel };
 }
@@ -81,5 +87,16 @@ async function defaultGuest(
     agentPath: agentBinary,
     onEvent: (event) => options.onEvent({ type: 'image', event }),
     ...(options.call.signal === undefined ? {} : { signal: options.call.signal }),
+  });
+}
+
+/** A VMM that knows nothing but KVM has no second choice to fall back to. */
+function choiceFor({ type, accels }: HypervisorModule, choice: AccelChoice): AccelChoice {
+  if (accels.includes('tcg')) return choice;
+  if (choice !== 'tcg') return 'kvm';
+  throw new VmError('INVALID_CONFIG', `${type} runs on KVM only, not on tcg`, {
+    field: 'accel',
+    hypervisor: type,
+    advice: 'Leave `accel` out, or use the hypervisor `qemu`.',
   });
 }

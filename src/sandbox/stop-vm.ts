@@ -1,10 +1,10 @@
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { validateName } from '../config/names.ts';
 import type { Hypervisor } from '../hypervisors/hypervisor.ts';
-import { manage } from '../hypervisors/lifecycle.ts';
 import { VmStore } from '../state/store.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
-import { recall } from './context.ts';
+import { endingOf, markEnded, settleIfPossible } from './ending.ts';
+import { HeldVm } from './held-vm.ts';
 import { statusOf } from './status.ts';
 
 /** How a VM is stopped. */
@@ -15,13 +15,8 @@ export interface VmStopOptions extends CallOptions {
   graceMs?: number | undefined;
 }
 
-/** A VM that is to be stopped, and a way to its agent if there is one. */
-export interface Stoppable {
-  store: VmStore;
-  name: string;
-  hypervisor: Hypervisor;
-  link(call: CallOptions): Promise<AgentLink>;
-}
+/** A way to the agent of a VM that is to be stopped. */
+type LinkTo = (call: CallOptions) => Promise<AgentLink>;
 
 /**
  * Stops a VM by its name, in whatever state it is: a paused one, or one whose agent can't be reached, is not asked but ended.
@@ -33,41 +28,43 @@ export async function stopVm(name: string, options: VmStopOptions = {}): Promise
   const record = await store.read(validateName(name));
   const status = statusOf(record);
   if (status !== 'running' && status !== 'paused') return false;
-  const { module, context } = await recall(store, record);
-  const hypervisor = manage(module, context);
-  await hypervisor.loadState(record.driver);
-  const link = (call: CallOptions): Promise<AgentLink> => linkAgent(context.stateFolder, hypervisor.channels(), call);
-  await endVm({ store, name, hypervisor, link }, options);
+  const held = await HeldVm.fromRecord(store, record);
+  await endVm(held, (call) => linkAgent(held.context.stateFolder, held.hypervisor.channels(), call), options);
   return true;
 }
 
 /** Asks the guest to power off, then the VMM to end, then forces both; writes down how it ended. */
-export async function endVm(vm: Stoppable, options: VmStopOptions): Promise<void> {
+export async function endVm(held: HeldVm, link: LinkTo, options: VmStopOptions): Promise<void> {
   const { force = false, graceMs = 10_000, ...call } = options;
-  const scope = callScope(`stop of ${vm.name}`, call);
+  const scope = callScope(`stop of ${held.name}`, call);
   try {
+    await held.locate();
+    const { hypervisor } = held;
     // A guest that stands still can't follow.
-    if (!force && graceMs > 0 && vm.hypervisor.state !== 'paused') await powerOff(vm, graceMs, scope.signal);
-    await vm.hypervisor.stop({ signal: scope.signal, force });
-    await recordEnd(vm, 'stopped');
+    if (!force && graceMs > 0 && hypervisor.state !== 'paused') await powerOff(hypervisor, link, graceMs, scope.signal);
+    await hypervisor.stop({ signal: scope.signal, force });
+    await recordEnd(held, 'stopped');
   } finally {
     scope.release();
   }
 }
 
-/** Writes down how a VM ended. @param reason when the VMM has none of its own */
-export async function recordEnd({ store, name, hypervisor }: Omit<Stoppable, 'link'>, reason: string): Promise<void> {
-  const exit = await hypervisor.wait();
-  const ended = {
-    at: new Date().toISOString(),
-    exitCode: exit.code,
-    signal: exit.signal,
-    reason: exit.reason ?? reason,
-  };
-  await store.update(name, { status: 'stopped', ended, keeper: undefined, driver: await hypervisor.saveState() });
+/** Writes down how a VM ended that we have ended. @param reason when the VMM has none of its own */
+export async function recordEnd({ store, id, name, hypervisor }: HeldVm, reason: 'stopped' | 'killed'): Promise<void> {
+  const seen = await hypervisor.wait();
+  // Nobody sees how a detached VMM ends; but what we sent to a living one is known.
+  const unseen = seen.code === undefined && seen.signal === undefined && reason === 'killed';
+  const exit = unseen ? { ...seen, signal: 'SIGKILL' } : seen;
+  await markEnded(store, { id, name }, endingOf(exit, '', reason), await hypervisor.saveState());
 }
 
-async function powerOff({ hypervisor, link }: Stoppable, graceMs: number, signal: AbortSignal): Promise<void> {
+/** Writes down how a VM ended that has ended by itself; one that was removed meanwhile needs it no more. */
+export async function settleHeld(held: HeldVm): Promise<void> {
+  const record = await held.locateIfThere();
+  if (record !== undefined) await settleIfPossible(held.store, record);
+}
+
+async function powerOff(hypervisor: Hypervisor, link: LinkTo, graceMs: number, signal: AbortSignal): Promise<void> {
   const scope = callScope('the power-off', { signal, timeoutMs: graceMs });
   const call = { signal: scope.signal };
   try {

@@ -4,6 +4,7 @@ import { validateName } from '../config/names.ts';
 import type { VmConfigInput } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import type { VmEventListener } from './events.ts';
+import type { Logger } from './telemetry.ts';
 
 /** What `Vm.create` takes: the configuration, and how the VM is held. */
 export interface VmOptions extends VmConfigInput, CallOptions {
@@ -18,6 +19,10 @@ export interface VmOptions extends VmConfigInput, CallOptions {
   /** milliseconds until the guest must have answered; default 60,000 with KVM, 180,000 with TCG */
   startTimeoutMs?: number | undefined;
   onEvent?: VmEventListener | undefined;
+  /** boot it; with false it is made only, for `vm.start()` to boot; default true */
+  start?: boolean | undefined;
+  /** hears what is done with this VM; `console` is one */
+  logger?: Logger | undefined;
 }
 
 /** VmOptions, taken apart and checked one by one; the configuration is checked by its schema. */
@@ -28,6 +33,8 @@ export interface SplitOptions {
   networkNamespace: string | undefined;
   startTimeoutMs: number | undefined;
   onEvent: VmEventListener;
+  start: boolean;
+  logger: Logger | undefined;
   call: CallOptions;
   config: Record<string, unknown>;
 }
@@ -36,8 +43,19 @@ export interface SplitOptions {
 export function splitOptions(options: VmOptions): SplitOptions {
   if (typeof options !== 'object' || options === null || Array.isArray(options))
     throw wrong('options', 'an object', options);
-  const { hypervisor, name, detached, networkNamespace, startTimeoutMs, onEvent, signal, timeoutMs, ...config } =
-    options;
+  const {
+    hypervisor,
+    name,
+    detached,
+    networkNamespace,
+    startTimeoutMs,
+    onEvent,
+    start,
+    logger,
+    signal,
+    timeoutMs,
+    ...config
+  } = options;
   if (detached !== undefined && typeof detached !== 'boolean') throw wrong('detached', 'true or false', detached);
   if (networkNamespace !== undefined && !(typeof networkNamespace === 'string' && networkNamespace.startsWith('/'))) {
     throw wrong('networkNamespace', 'an absolute path', networkNamespace);
@@ -51,6 +69,11 @@ export function splitOptions(options: VmOptions): SplitOptions {
   if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function')
     throw wrong('signal', 'an AbortSignal', signal);
   if (onEvent !== undefined && typeof onEvent !== 'function') throw wrong('onEvent', 'a function', onEvent);
+  if (start !== undefined && typeof start !== 'boolean') throw wrong('start', 'true or false', start);
+  if (logger !== undefined && !isLogger(logger))
+    throw new VmError('INVALID_ARGUMENT', 'logger must have the functions debug, info, warn and error', {
+      field: 'logger',
+    });
   return {
     hypervisor: parseHypervisorType(hypervisor === undefined ? 'qemu' : hypervisor),
     name: name === undefined ? undefined : validateName(name),
@@ -58,6 +81,8 @@ export function splitOptions(options: VmOptions): SplitOptions {
     networkNamespace,
     startTimeoutMs,
     onEvent: onEvent ?? ((): void => undefined),
+    start: start ?? true,
+    logger,
     call: { signal, timeoutMs },
     config,
   };
@@ -65,4 +90,9 @@ export function splitOptions(options: VmOptions): SplitOptions {
 
 function wrong(field: string, wanted: string, given: unknown): VmError {
   return new VmError('INVALID_ARGUMENT', `${field} must be ${wanted}, not ${JSON.stringify(given)}`, { field });
+}
+
+function isLogger(value: unknown): value is Logger {
+  const it = value as Partial<Record<keyof Logger, unknown>> | null;
+  return it !== null && (['debug', 'info', 'warn', 'error'] as const).every((level) => typeof it[level] === 'function');
 }

@@ -1,21 +1,37 @@
-import { callScope, type CallOptions } from '../config/call-options.ts';
+import path from 'node:path';
+import type { Duplex, Readable, Writable } from 'node:stream';
+import type { CallOptions } from '../config/call-options.ts';
 import type { HypervisorType } from '../config/hypervisor-type.ts';
 import { validateName } from '../config/names.ts';
 import { VmError } from '../errors.ts';
-import type { Exec, ExecOptions, GuestAgent } from '../guest/agent.ts';
+import type { CopiedFiles, Exec, ExecOptions, GuestAgent } from '../guest/agent.ts';
 import type { Capabilities } from '../hypervisors/capabilities.ts';
 import type { Hypervisor, VmmExit } from '../hypervisors/hypervisor.ts';
-import { manage } from '../hypervisors/lifecycle.ts';
-import type { VmRecord } from '../state/record.ts';
-import { VmStore } from '../state/store.ts';
+import type { VmmEvent } from '../hypervisors/vmm-event.ts';
+import type { VmStore } from '../state/store.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
-import { bringUp, tearDown } from './bring-up.ts';
-import { recall } from './context.ts';
-import type { Phase } from './events.ts';
+import { tearDown } from './bring-up.ts';
+import { openConsole } from './console.ts';
+import { copyIn, type CopyOptions, copyOut, type CopyOutOptions } from './copy/copy.ts';
+import { followEvents, type FollowOptions } from './follow-events.ts';
+import { startForwarder } from './forwarder.ts';
+import { getOrCreate } from './get-or-create.ts';
+import type { HeldVm } from './held-vm.ts';
 import { describeVm, listVms, type VmInspection, type VmSummary } from './inspect.ts';
-import { statusOf } from './status.ts';
-import { endVm, recordEnd, type VmStopOptions } from './stop-vm.ts';
-import { madeUpName } from './vm-name.ts';
+import { type LifeEvent, noteEvent } from './life-events.ts';
+import { connectVm, createVm, type OpenedVm, openVm, restoreVm, type VmConnectOptions } from './open-vm.ts';
+import { adoptVm, detachVm } from './ownership.ts';
+import { pauseVm, resumeVm } from './pause-vm.ts';
+import type { PortForward, PortForwardOptions } from './port-forward.ts';
+import { type PublishedPort, servePort } from './ports.ts';
+import { pinVcpus } from './pin-vcpus.ts';
+import { resizeVm, type VmResizeOptions, type VmResizeResult } from './resize.ts';
+import { loginShell, type ShellOptions } from './shell.ts';
+import type { RestoreOptions, SnapshotOptions } from './snapshot.ts';
+import { startVm, type VmStartOptions } from './start-vm.ts';
+import { statisticsOf, type VmStatistics, watchStatistics, type WatchStatisticsOptions } from './statistics.ts';
+import { endVm, recordEnd, settleHeld, type VmStopOptions } from './stop-vm.ts';
+import type { Telemetry } from './telemetry.ts';
 import { splitOptions, type VmOptions } from './vm-options.ts';
 
 /**
@@ -24,85 +40,88 @@ import { splitOptions, type VmOptions } from './vm-options.ts';
  */
 export class Vm {
   readonly id: string;
-  readonly name: string;
   readonly hypervisor: HypervisorType;
-  readonly #store: VmStore;
-  readonly #hypervisor: Hypervisor;
+  readonly #held: HeldVm;
+  readonly #telemetry: Telemetry;
   #link: AgentLink | undefined;
+  readonly #forwards = new Set<PortForward>();
   #removal: Promise<void> | undefined;
   #owned: boolean;
   #detached: boolean;
 
-  private constructor(store: VmStore, record: VmRecord, hypervisor: Hypervisor, link: AgentLink, owned: boolean) {
-    this.id = record.id;
-    this.name = record.name;
-    this.hypervisor = hypervisor.type;
-    this.#store = store;
-    this.#hypervisor = hypervisor;
+  private constructor({ held, link, owned, detached, telemetry }: OpenedVm) {
+    this.id = held.id;
+    this.hypervisor = held.hypervisor.type;
+    this.#held = held;
     this.#link = link;
     this.#owned = owned;
-    this.#detached = record.detached;
+    this.#detached = detached;
+    this.#telemetry = telemetry;
+  }
+
+  /** The VM's name when this handle last looked: another process may have renamed it. The handle finds it by its id all the same. */
+  get name(): string {
+    return this.#held.name;
+  }
+
+  get #store(): VmStore {
+    return this.#held.store;
+  }
+
+  get #hypervisor(): Hypervisor {
+    return this.#held.hypervisor;
   }
 
   /**
-   * Creates and starts a VM; resolves when its guest answers. Nothing is left behind when it fails.
+   * Creates and starts a VM; resolves when its guest answers. Nothing is left behind when it fails. With `start: false` it is made only,
+   * and waits for its `start`.
    * @throws {VmError} INVALID_CONFIG, INVALID_NAME, NAME_IN_USE, UNKNOWN_HYPERVISOR, UNSUPPORTED, FILE_NOT_FOUND, FILE_UNREADABLE,
    *   FILE_INVALID, HYPERVISOR_NOT_FOUND, HYPERVISOR_TOO_OLD, ACCEL_UNUSABLE, IMAGE_BUILD_FAILED, START_FAILED, START_TIMEOUT,
    *   GUEST_PANICKED, TIMEOUT, ABORTED
    */
   static async create(options: VmOptions = {}): Promise<Vm> {
-    const split = splitOptions(options);
-    const began = performance.now();
-    const report = (phase: Phase, message: string): void =>
-      split.onEvent({ type: 'phase', phase, message, elapsedMs: Math.round(performance.now() - began) });
-    const scope = callScope('create of the VM', split.call);
-    const call = { signal: scope.signal };
-    try {
-      // The schema and the builder are heavy, and a process that only connects needs neither.
-      const { prepare } = await import('./prepare.ts');
-      const prepared = await prepare({ ...split, call }, report);
-      scope.throwIfEnded();
-      const { networkNamespace, startTimeoutMs } = split;
-      const name = split.name ?? madeUpName();
-      const { store, record, hypervisor, link } = await bringUp(
-        { ...prepared, name, networkNamespace, startTimeoutMs },
-        report,
-        call,
-      );
-      const vm = new Vm(store, record, hypervisor, link, true);
-      try {
-        if (split.detached) await vm.detach();
-        report('ready', `${name} is ready`);
-      } catch (error) {
-        await vm.remove();
-        throw error;
-      }
-      return vm;
-    } finally {
-      scope.release();
-    }
+    return new Vm(await createVm(options));
   }
 
   /**
-   * Takes up a VM that runs, whoever created it.
+   * Takes up a VM that runs, whoever created it. When all agent channels are in use it waits for one, for 30 s at most by default.
    * @throws {VmError} NOT_FOUND, NOT_RUNNING, STATE_INVALID, BUSY, TIMEOUT, ABORTED, AGENT_GONE
    */
-  static async connect(name: string, options: CallOptions = {}): Promise<Vm> {
-    const store = new VmStore();
-    const record = await store.read(validateName(name));
-    const status = statusOf(record);
-    if (status !== 'running') {
-      throw new VmError(status === 'paused' ? 'INVALID_STATE' : 'NOT_RUNNING', `${name} is ${status}`, {
-        name,
-        hypervisor: record.hypervisor,
-      });
-    }
-    const { module, context } = await recall(store, record);
-    const hypervisor = manage(module, context);
-    await hypervisor.loadState(record.driver);
-    const limit = { signal: options.signal, timeoutMs: options.timeoutMs ?? 30_000 };
-    const link = await linkAgent(context.stateFolder, hypervisor.channels(), limit);
-    return new Vm(store, record, hypervisor, link, false);
+  static async connect(name: string, options: VmConnectOptions = {}): Promise<Vm> {
+    return new Vm(await connectVm(name, options));
+  }
+
+  /**
+   * Takes up a VM in whatever state it is, without a connection to its guest: to start, pause, kill, rename or watch it.
+   * @throws {VmError} NOT_FOUND, STATE_INVALID, INVALID_NAME
+   */
+  static async open(name: string, options: Pick<VmConnectOptions, 'logger'> = {}): Promise<Vm> {
+    return new Vm(await openVm(name, options));
+  }
+
+  /**
+   * Connects to the VM of this name, starts it when it has ended, and creates it with these options when there is none. Of several
+   * processes that ask at once one creates it, and the others connect. One that is there keeps its own configuration.
+   * @throws {VmError} what `create`, `start` and `connect` throw
+   */
+  static async getOrCreate(name: string, options: VmOptions = {}): Promise<Vm> {
+    const { logger, detached, startTimeoutMs } = splitOptions({ ...options, name });
+    return getOrCreate(name, options, {
+      create: (signal) => Vm.create({ ...options, name, signal, timeoutMs: undefined }),
+      connect: (signal) => Vm.connect(name, { signal, logger }),
+      start: async (signal) => {
+        const vm = await Vm.open(name, { logger });
+        return vm.start({ signal, startTimeoutMs, detached: detached ? true : undefined });
+      },
+    });
+  }
+
+  /**
+   * Makes a VM that goes on where a snapshot was made; resolves when its guest answers, with fresh entropy, the time and its new name.
+   * @throws {VmError} FILE_NOT_FOUND, FILE_INVALID, INVALID_NAME, NAME_IN_USE, HYPERVISOR_NOT_FOUND, START_FAILED, TIMEOUT, ABORTED
+   */
+  static async restore(folder: string, options: RestoreOptions = {}): Promise<Vm> {
+    return new Vm(await restoreVm(folder, options));
   }
 
   /** All VMs of this user, running or not. Never fails because of one of them. */
@@ -120,27 +139,184 @@ export class Vm {
     return this.#hypervisor.capabilities();
   }
 
-  /** The guest's agent. @throws {VmError} AGENT_GONE after `close`, `stop`, `kill` or `remove` */
+  /** The guest's agent. @throws {VmError} AGENT_GONE before `start`, after `open`, `close`, `stop`, `kill` or `remove` */
   get agent(): GuestAgent {
     if (this.#link === undefined)
-      throw new VmError('AGENT_GONE', `this handle of ${this.name} is closed`, { name: this.name });
+      throw new VmError('AGENT_GONE', `this handle of ${this.name} has no connection to its guest`, {
+        name: this.name,
+      });
     return this.#link.agent;
+  }
+
+  /**
+   * Starts a VM that was made with `start: false`, or one that has ended; resolves when its guest answers. One that can't be started stays.
+   * @throws {VmError} INVALID_STATE, NOT_FOUND, BUSY, and what `create` throws of the start
+   */
+  async start(options: VmStartOptions = {}): Promise<this> {
+    await this.#dropLink();
+    await this.#telemetry.span('start', { vm: this.name }, async () => {
+      const { record, link } = await startVm(this.#held, options, (_, message) =>
+        this.#telemetry.log('debug', message, { vm: this.name }),
+      );
+      this.#link = link;
+      this.#detached = record.detached;
+      this.#owned = !record.detached;
+    });
+    return this;
+  }
+
+  /**
+   * Gives the VM another name, whatever it is at; at no moment has it none or two.
+   * @throws {VmError} NAME_IN_USE, INVALID_NAME, NOT_FOUND, BUSY
+   */
+  async rename(name: string): Promise<void> {
+    const from = (await this.#held.locate()).name;
+    const record = this.#held.moved(await this.#store.rename(this, validateName(name)));
+    await noteEvent(this.#store, record, 'renamed', { from });
+  }
+
+  /** What happens to this VM, until it is removed, the signal comes or the iteration is left. */
+  events(options: FollowOptions = {}): AsyncIterableIterator<LifeEvent> {
+    return followEvents(options, { id: this.id });
+  }
+
+  /** What the VM uses, on the host and inside. @throws {VmError} VMM_GONE, NOT_FOUND, TIMEOUT, ABORTED */
+  statistics(call?: CallOptions): Promise<VmStatistics> {
+    return statisticsOf(this.#held, this.#link?.agent, call);
+  }
+
+  /** The same again and again, until the VM has ended, the signal comes or the iteration is left. */
+  watchStatistics(options: WatchStatisticsOptions = {}): AsyncIterableIterator<VmStatistics> {
+    return watchStatistics((signal) => this.statistics({ signal }), options);
+  }
+
+  /**
+   * Takes the VM into this process's ownership: it ends with this process, or with the last that owns it.
+   * @throws {VmError} INVALID_STATE, NOT_FOUND, VMM_GONE, BUSY
+   */
+  async adopt(): Promise<void> {
+    await adoptVm(this.#held);
+    this.#owned = true;
+    this.#detached = false;
   }
 
   /** Runs a command in the guest: argv, or a string for its shell. See {@link GuestAgent.exec}. */
   exec(command: string | readonly string[], options?: ExecOptions): Exec {
-    return this.agent.exec(command, options);
+    const exec = this.agent.exec(command, options);
+    // The program's name alone: arguments may hold secrets.
+    const program = typeof command === 'string' ? undefined : command[0];
+    this.#telemetry.follow('exec', { vm: this.name, program }, async () => {
+      const { exitCode, signal, timedOut } = await exec.exited;
+      return { exitCode, signal, timedOut };
+    });
+    return exec;
+  }
+
+  /**
+   * Copies a path of this host into the guest by cp's rules (docs/copying.md), or unpacks a tar stream into a folder there.
+   * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID, ARCHIVE_INVALID, COPY_INCOMPLETE, INVALID_ARGUMENT, IO, AGENT_FAILED,
+   *   AGENT_GONE, UNSUPPORTED, BUSY, TIMEOUT, ABORTED
+   */
+  copyIn(source: string | Readable, target: string, options?: CopyOptions): Promise<CopiedFiles> {
+    return this.#telemetry.span('copyIn', { vm: this.name }, () => copyIn(this.agent, source, target, options));
+  }
+
+  /**
+   * Copies a path of the guest to one of this host, or as a tar archive into a stream, which is ended. What the guest sends is not trusted.
+   * @throws {VmError} what `copyIn` throws; COPY_LIMIT
+   */
+  copyOut(source: string, target: string | Writable, options?: CopyOutOptions): Promise<CopiedFiles> {
+    return this.#telemetry.span('copyOut', { vm: this.name }, () => copyOut(this.agent, source, target, options));
+  }
+
+  /**
+   * Connects to a server in the guest, with no network device: `tcp:HOST:PORT` or `unix:/path`. See {@link GuestAgent.dial}.
+   * @throws {VmError} CONNECT_FAILED, INVALID_ARGUMENT, AGENT_GONE, UNSUPPORTED, BUSY, TIMEOUT, ABORTED
+   */
+  dial(address: string, call?: CallOptions): Promise<Duplex> {
+    return this.agent.dial(address, call);
+  }
+
+  /**
+   * Takes connections on a port of this host to a server in the guest, with no network device, for as long as this handle is connected to
+   * the guest. A client is refused while the server does not listen.
+   * @throws {VmError} INVALID_ARGUMENT, BUSY when the port is in use, PERMISSION, IO, AGENT_GONE
+   */
+  async forwardPort(options: PortForwardOptions): Promise<PortForward> {
+    const forward = await servePort(this.#held, this.agent, options);
+    this.#forwards.add(forward);
+    void forward.closed.then(() => this.#forwards.delete(forward));
+    return forward;
+  }
+
+  /**
+   * Has one process of ours forward ports, each `[addr:]host:guest`, for as long as the VM runs, also when this process has ended: for a VM
+   * that is detached. It is started again with the VM, and listed by `inspect`.
+   * @throws {VmError} INVALID_ARGUMENT, BUSY when a port is in use, PERMISSION, IO, AGENT_GONE
+   */
+  async publishPorts(ports: readonly string[]): Promise<PublishedPort[]> {
+    return startForwarder(this.#held, ports);
+  }
+
+  /** A login shell on a terminal of its own, with its input open: bash where the guest has it, else sh. */
+  shell(options: ShellOptions = {}): Exec {
+    return this.exec(loginShell, { stdin: 'pipe', pty: true, ...options });
+  }
+
+  /**
+   * Attaches to the guest's console, for one client at a time. What is not read slows the console down; destroying the stream detaches.
+   * @throws {VmError} BUSY when another one is attached, UNSUPPORTED, INVALID_STATE, TIMEOUT, ABORTED
+   */
+  console(call?: CallOptions): Promise<Duplex> {
+    const stateFolder = this.#store.folder(this.name);
+    return openConsole({ name: this.name, hypervisor: this.#hypervisor, stateFolder }, call);
   }
 
   /** Stops the guest's vCPUs; memory stays. */
   async pause(options?: CallOptions): Promise<void> {
-    await this.#hypervisor.pause(options);
-    await this.#store.update(this.name, { status: 'paused' });
+    await pauseVm(this.#held, options);
   }
 
   async resume(options?: CallOptions): Promise<void> {
-    await this.#hypervisor.resume(options);
-    await this.#store.update(this.name, { status: 'running' });
+    await resumeVm(this.#held, options);
+  }
+
+  /**
+   * Gives the VM another number of vCPUs or another size of memory; resolves when the guest uses it.
+   * @throws {VmError} INVALID_ARGUMENT beyond its limits, INVALID_STATE, UNSUPPORTED, GUEST_REFUSED, TIMEOUT, ABORTED, VMM_FAILED
+   */
+  resize(options: VmResizeOptions): Promise<VmResizeResult> {
+    return resizeVm(this.#held, this.agent, options);
+  }
+
+  /**
+   * Saves memory and devices into a new or empty folder; the VM stands still meanwhile. Disks are not part of it.
+   * @throws {VmError} INVALID_ARGUMENT, INVALID_STATE, UNSUPPORTED, VMM_FAILED, IO, TIMEOUT, ABORTED
+   */
+  async snapshot(folder: string, options: SnapshotOptions = {}): Promise<void> {
+    const { saveVm } = await import('./snapshot.ts');
+    await saveVm(this.#held, folder, options);
+  }
+
+  /**
+   * Binds vCPUs to CPUs of the host: those that there are now. `{ 0: [2], 1: [3] }` gives each of two a CPU of its own.
+   * @throws {VmError} INVALID_ARGUMENT, UNSUPPORTED, PERMISSION, HOST_MISSING, VMM_GONE
+   */
+  pinVcpus(cpus: Readonly<Record<number, readonly number[]>>, call?: CallOptions): Promise<void> {
+    return pinVcpus(this.#held, cpus, call);
+  }
+
+  /** What the VMM says of this VM, from its start on, until it has ended or the signal comes. @throws {VmError} UNSUPPORTED */
+  vmmEvents(signal?: AbortSignal): AsyncIterable<VmmEvent> {
+    return this.#hypervisor.vmmEvents(signal);
+  }
+
+  /**
+   * Writes the guest's memory into a new ELF file, for crash(8) and gdb(1); the guest stands still meanwhile.
+   * @throws {VmError} IO when the file is there or has not enough room, UNSUPPORTED, VMM_FAILED, TIMEOUT, ABORTED
+   */
+  dumpMemory(file: string, call?: CallOptions): Promise<void> {
+    return this.#hypervisor.dumpMemory(path.resolve(file), call);
   }
 
   /** Asks VMM and guest whether they are well. @throws {VmError} VMM_GONE, VMM_FAILED, GUEST_PANICKED, AGENT_GONE */
@@ -154,31 +330,40 @@ export class Vm {
    * @throws {VmError} ABORTED, TIMEOUT
    */
   async stop(options: VmStopOptions = {}): Promise<void> {
-    const link = async (): Promise<AgentLink> => ({ agent: this.agent, close: () => this.#dropLink() });
-    await endVm({ store: this.#store, name: this.name, hypervisor: this.#hypervisor, link }, options);
+    const link = async (call: CallOptions): Promise<AgentLink> => {
+      if (this.#link === undefined) return linkAgent(this.#held.context.stateFolder, this.#hypervisor.channels(), call);
+      return { agent: this.agent, close: () => this.#dropLink() };
+    };
+    await this.#telemetry.span('stop', { vm: this.name }, () => endVm(this.#held, link, options));
     await this.#dropLink();
   }
 
   /** Ends the VM at once. Its files stay until `remove`. */
   async kill(options?: CallOptions): Promise<void> {
+    await this.#held.locate();
     await this.#dropLink();
     await this.#hypervisor.kill(options);
-    await recordEnd({ store: this.#store, name: this.name, hypervisor: this.#hypervisor }, 'killed');
+    await recordEnd(this.#held, 'killed');
   }
 
-  /** Resolves when the VM has ended, with how. */
+  /** Resolves when the VM has ended, with how the VMM did. `inspect` tells more, such as a panic. @throws {VmError} NOT_RUNNING, TIMEOUT, ABORTED */
   async wait(options?: CallOptions): Promise<VmmExit> {
-    return this.#hypervisor.wait(options);
+    await this.#held.locateIfThere();
+    const exit = await this.#hypervisor.wait(options);
+    await settleHeld(this.#held);
+    return exit;
   }
 
-  inspect(): Promise<VmInspection> {
-    return describeVm(this.#store, this.name);
+  /** All that is known of it now. @throws {VmError} NOT_FOUND when it was removed, STATE_INVALID */
+  async inspect(): Promise<VmInspection> {
+    const { name } = await this.#held.locate();
+    return describeVm(this.#store, name);
   }
 
   /** Ends the VM if it runs, and removes everything of it. May be repeated. */
   async remove(): Promise<void> {
     await this.#dropLink();
-    this.#removal ??= tearDown(this.#store, this, this.#hypervisor);
+    this.#removal ??= tearDown(this.#held);
     try {
       await this.#removal;
       this.#owned = false;
@@ -190,10 +375,9 @@ export class Vm {
 
   /** Lets the VM outlive this process; no process of ours remains beside the VMM. */
   async detach(): Promise<void> {
-    await this.#hypervisor.detach();
+    await detachVm(this.#held);
     this.#owned = false;
     this.#detached = true;
-    await this.#store.update(this.name, { detached: true, owner: undefined, keeper: undefined });
   }
 
   /** Lets go of the VM: it lives on, unless this process owns it, in which case it goes on until this process ends. */
@@ -210,6 +394,7 @@ export class Vm {
   async #dropLink(): Promise<void> {
     const link = this.#link;
     this.#link = undefined;
+    await Promise.all([...this.#forwards].map((forward) => forward.close()));
     await link?.close();
   }
 }

@@ -24,20 +24,40 @@ export interface HeldLock extends AsyncDisposable {
  * @throws {VmError} BUSY when `timeoutMs` is over, ABORTED, IO
  */
 export async function lock(folder: string, name: string, options: CallOptions = {}): Promise<HeldLock> {
-  const scope = callScope(`waiting for the lock ${name}`, options);
+  return (await lockAny(folder, [name], options)).held;
+}
+
+/**
+ * Takes whichever of these locks is free, the first ones first; waits for any of their holders when none is.
+ * @throws {VmError} as `lock` does
+ */
+export async function lockAny(
+  folder: string,
+  names: readonly string[],
+  options: CallOptions = {},
+): Promise<{ name: string; held: HeldLock }> {
+  const what = names.length === 1 ? `the lock ${names[0]}` : `one of ${names.length} locks`;
+  const scope = callScope(`waiting for ${what}`, options);
   try {
+    // Found once: the folder may get another name while we wait, and its locks stay the same.
+    const token = await tokenOf(folder);
+    const locks = names.map((name) => ({ name, address: addressOf(token, name) }));
     for (;;) {
-      scope.throwIfEnded();
-      const held = await tryLock(folder, name);
-      if (held !== undefined) return held;
-      await untilReleased(await addressOf(folder, name), scope.signal);
+      for (const { name, address } of locks) {
+        scope.throwIfEnded();
+        const held = await listenOn(address, folder, name);
+        if (held !== undefined) return { name, held };
+      }
+      await untilAnyReleased(
+        locks.map(({ address }) => address),
+        scope.signal,
+      );
     }
   } catch (error) {
     if (error instanceof VmError && error.code === 'TIMEOUT') {
-      throw new VmError('BUSY', `the lock ${name} of ${path.basename(folder)} stayed taken`, {
-        path: folder,
-        cause: error,
-      });
+      const taken =
+        names.length === 1 ? `${what} of ${path.basename(folder)} stayed taken` : 'all of them stayed taken';
+      throw new VmError('BUSY', taken, { path: folder, cause: error });
     }
     throw error;
   } finally {
@@ -50,7 +70,10 @@ export async function lock(folder: string, name: string, options: CallOptions = 
  * @throws {VmError} IO
  */
 export async function tryLock(folder: string, name: string): Promise<HeldLock | undefined> {
-  const address = await addressOf(folder, name);
+  return listenOn(addressOf(await tokenOf(folder), name), folder, name);
+}
+
+async function listenOn(address: string, folder: string, name: string): Promise<HeldLock | undefined> {
   const server = net.createServer();
   const waiters = new Set<net.Socket>();
   server.on('connection', (waiter) => {
@@ -89,6 +112,15 @@ export async function tryLock(folder: string, name: string): Promise<HeldLock | 
   return { release, [Symbol.asyncDispose]: release };
 }
 
+async function untilAnyReleased(addresses: readonly string[], signal: AbortSignal): Promise<void> {
+  const over = new AbortController();
+  const either = AbortSignal.any([signal, over.signal]);
+  const waits = addresses.map((address) => untilReleased(address, either));
+  await Promise.race(waits);
+  over.abort();
+  await Promise.all(waits);
+}
+
 async function untilReleased(address: string, signal: AbortSignal): Promise<void> {
   const socket = net.connect({ path: address });
   const onAbort = (): void => void socket.destroy();
@@ -108,12 +140,8 @@ async function untilReleased(address: string, signal: AbortSignal): Promise<void
  * The random token in the name is readable by the VM's owner only, so that other users can't take locks beforehand.
  * All 108 bytes are used: Node 20 pads shorter abstract names with zeros, later versions don't, and both must meet.
  */
-async function addressOf(folder: string, name: string): Promise<string> {
-  const digest = createHash('sha256')
-    .update(await tokenOf(folder))
-    .update('\0')
-    .update(name)
-    .digest('hex');
+function addressOf(token: string, name: string): string {
+  const digest = createHash('sha256').update(token).update('\0').update(name).digest('hex');
   return `\0polyvisor/${digest.slice(0, 32)}/${name}`.slice(0, 108).padEnd(108, '.');
 }
 

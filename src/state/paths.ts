@@ -20,7 +20,14 @@ export const vmmFiles: {
   events(folder: string): string;
   eventsIn(folder: string): string;
   eventsOut(folder: string): string;
+  migration(folder: string): string;
+  dump(folder: string): string;
   machine(folder: string): string;
+  apiSocket(folder: string): string;
+  vsockSocket(folder: string): string;
+  ownLog(folder: string): string;
+  metrics(folder: string): string;
+  deviceSocket(folder: string, id: string): string;
 } = {
   qmpSocket: (folder) => path.join(folder, 'qmp.sock'),
   /** channel 0 to 7 of the guest agent */
@@ -31,8 +38,21 @@ export const vmmFiles: {
   events: (folder) => path.join(folder, 'ev'),
   eventsIn: (folder) => path.join(folder, 'ev.in'),
   eventsOut: (folder) => path.join(folder, 'ev.out'),
+  /** carries memory and devices while they are saved or restored */
+  migration: (folder) => path.join(folder, 'migration.sock'),
+  /** FIFO that carries a dump of the guest's memory */
+  dump: (folder) => path.join(folder, 'dump'),
   /** what the mock's machine is made of */
   machine: (folder) => path.join(folder, 'machine.json'),
+  /** REST API of Firecracker and Cloud Hypervisor */
+  apiSocket: (folder) => path.join(folder, 'api.sock'),
+  /** where a VMM ends the guest's vsock; `_PORT` is added for the guest's own connections */
+  vsockSocket: (folder) => path.join(folder, 'vsock.sock'),
+  /** what a VMM logs into a file of its own, when its output is not its log */
+  ownLog: (folder) => path.join(folder, 'vmm.log'),
+  metrics: (folder) => path.join(folder, 'metrics.json'),
+  /** of a device that has one: hashed, since a device's id may be longer than a socket's path has room for */
+  deviceSocket: (folder, id) => path.join(folder, `device-${hash(id)}.sock`),
 };
 
 /** No socket of ours in the VMM's folder has a longer name than this one. */
@@ -44,9 +64,13 @@ export const vmFiles: {
   state(folder: string): string;
   plan(folder: string): string;
   lease(folder: string): string;
+  alive(folder: string): string;
   exit(folder: string): string;
   vmmLog(folder: string): string;
   lockToken(folder: string): string;
+  events(folder: string): string;
+  devices(folder: string): string;
+  daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
 } = {
   /** the configuration as it was given */
   config: (folder) => path.join(folder, 'config.json'),
@@ -56,13 +80,26 @@ export const vmFiles: {
   plan: (folder) => path.join(folder, 'plan.json'),
   /** FIFO: the VM lives while someone holds its write end */
   lease: (folder) => path.join(folder, 'lease'),
+  /** FIFO: the VMM holds its write end as long as it lives, its keeper too */
+  alive: (folder) => path.join(folder, 'alive'),
   /** how the VMM's process ended, as the keeper wrote it down */
   exit: (folder) => path.join(folder, 'exit'),
   /** what the VMM wrote on stdout and stderr; opened by us, so it needs no place in the VMM's folder */
   vmmLog: (folder) => path.join(folder, 'vmm.log'),
   /** random part of the names of this VM's locks (lock.ts) */
   lockToken: (folder) => path.join(folder, 'lock-token'),
+  /** what happened to the VM, a line of JSON each (event-log.ts) */
+  events: (folder) => path.join(folder, 'events.jsonl'),
+  /** the VM's devices and where they are plugged */
+  devices: (folder) => path.join(folder, 'devices.json'),
+  /** of a device's own process, such as a folder's virtiofsd */
+  daemon: (folder, id, what) => path.join(folder, `daemon-${id}.${what}`),
 };
+
+/** Twelve hexadecimal digits that stand for a text. */
+function hash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 12);
+}
 
 /**
  * Name of a VM's folder while it is being filled (`new`) or emptied (`gone`): it tells by whom, so that what a killed

@@ -51,6 +51,12 @@ export function isAlive(identity: ProcessIdentity): boolean {
   return stat !== undefined && !isDead(stat.state) && stat.startTime === identity.startTime;
 }
 
+/** Whether that process runs no code until it gets SIGCONT: it was stopped by a signal, or is being traced. */
+export function isFrozen(identity: ProcessIdentity): boolean {
+  const stat = isAlive(identity) ? readStat(identity.pid) : undefined;
+  return stat?.state === 'T' || stat?.state === 't';
+}
+
 /**
  * Sends a signal to that very process. False when it is dead, or not ours to signal.
  * Between the check and the signal lie microseconds in which the pid can't have gone round all others.

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { CallOptions } from '../config/call-options.ts';
 import { isValidName, validateName } from '../config/names.ts';
+import { suggest } from '../config/suggest.ts';
 import { VmError } from '../errors.ts';
 import { writeAtomically } from './atomic-file.ts';
 import { lock } from './lock.ts';
@@ -14,6 +15,9 @@ import { parseRecord, recordSchema, type VmRecord } from './record.ts';
 
 /** A record is a few kilobytes; anything near this is not one of ours. */
 const maxRecordBytes = 4 * 2 ** 20;
+
+/** How often a list is made anew because of VMs that vanished meanwhile. */
+const maxLooks = 5;
 
 /** What a new VM's record says beside what the store fills in itself. */
 export type NewVm = Pick<VmRecord, 'name' | 'hypervisor'> & Partial<Omit<VmRecord, 'schema' | 'id' | 'runtimeFolder'>>;
@@ -69,12 +73,7 @@ export class VmStore {
     } catch (error) {
       await rm(staging, { recursive: true, force: true });
       await rm(record.runtimeFolder, { recursive: true, force: true });
-      const { code, message } = error as NodeJS.ErrnoException;
-      if (code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOTDIR') {
-        throw new VmError('NAME_IN_USE', `there is a VM named ${vm.name} already`, { name: vm.name });
-      }
-      if (error instanceof VmError) throw error;
-      throw new VmError('IO', `can't make the VM's folders: ${message}`, { path: folder, errno: code, cause: error });
+      throw notMoved(error as NodeJS.ErrnoException, vm.name, folder);
     }
     return record;
   }
@@ -84,43 +83,95 @@ export class VmStore {
     const file = vmFiles.state(this.folder(name));
     let text: string;
     try {
-      const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-      try {
-        const stat = await handle.stat();
-        if (!stat.isFile() || stat.size > maxRecordBytes) throw new Error('it is no ordinary file, or too long');
-        text = await handle.readFile('utf8');
-      } finally {
-        await handle.close();
-      }
+      text = readRecord(file);
     } catch (error) {
       throw await this.#unreadable(name, file, error as NodeJS.ErrnoException);
     }
     const record = parseRecord(text, file);
-    if (record.name !== name)
-      throw new VmError('STATE_INVALID', `${file} belongs to a VM named ${record.name}`, { name, path: file });
-    return record;
+    if (record.name === name) return record;
+    // Its folder was given this name, and who did it has not yet told the record, or never will.
+    if (record.renamingTo === name) return { ...record, name, renamingTo: undefined };
+    throw new VmError('STATE_INVALID', `${file} belongs to a VM named ${record.name}`, { name, path: file });
+  }
+
+  /**
+   * The record of that very VM, whatever its name has become.
+   * @param vm its id, and the name that it had when it was last seen
+   * @throws {VmError} NOT_FOUND when it was removed, also when another VM has its name now; STATE_INVALID
+   */
+  async find({ id, name }: { id: string; name: string }): Promise<VmRecord> {
+    let broken: VmError | undefined;
+    const there = await this.read(name).catch((error: unknown) => {
+      broken = VmError.from(error);
+      return undefined;
+    });
+    if (there?.id === id) return there;
+    const renamed = (await this.list()).find(({ record }) => record?.id === id);
+    if (renamed?.record !== undefined) return renamed.record;
+    if (broken?.code === 'STATE_INVALID') throw broken;
+    throw new VmError('NOT_FOUND', `the VM ${name} of this handle (id ${id}) was removed`, {
+      name,
+      advice:
+        there === undefined
+          ? '`polyvisor ls -a` lists the VMs that there are.'
+          : `Another VM is named ${name} now; this handle does not touch it. Use \`Vm.connect\` to take that one up.`,
+    });
   }
 
   /**
    * Changes a record under its lock, so that two who change different fields at once both succeed.
+   * @param vm its present name; or its id and a name that it had, and then no other VM of that name is ever changed
    * @param change fields to set, or a function of the present record
    * @throws {VmError} NOT_FOUND, STATE_INVALID, BUSY, IO
    */
   async update(
-    name: string,
+    vm: string | { id: string; name: string },
     change: Partial<VmRecord> | ((record: VmRecord) => Partial<VmRecord>),
     options: CallOptions = {},
   ): Promise<VmRecord> {
-    const folder = this.folder(name);
-    await this.read(name);
-    const held = await lock(folder, 'record', { signal: options.signal, timeoutMs: options.timeoutMs ?? 10_000 });
-    try {
-      const before = await this.read(name);
+    return this.#change(vm, options, async (before) => {
       const changed = typeof change === 'function' ? change(before) : change;
-      const { schema, id, runtimeFolder: runtime } = before;
+      const { schema, id, name, runtimeFolder: runtime } = before;
       const record = { ...before, ...changed, schema, id, name, runtimeFolder: runtime };
+      await writeAtomically(vmFiles.state(this.folder(name)), format(record));
+      return record;
+    });
+  }
+
+  /**
+   * Gives a VM another name, whatever it is at. Everyone sees the old name or the new one, and of two who want one name
+   * one gets it: the folder's rename decides. The record says beforehand which name its folder may get.
+   * @throws {VmError} NAME_IN_USE, NOT_FOUND, INVALID_NAME, BUSY, IO
+   */
+  async rename(vm: { id: string; name: string }, to: string, options: CallOptions = {}): Promise<VmRecord> {
+    const folder = this.folder(to);
+    return this.#change(vm, options, async (before) => {
+      if (before.name === to) throw nameInUse(to);
+      await writeAtomically(vmFiles.state(this.folder(before.name)), format({ ...before, renamingTo: to }));
+      try {
+        await rename(this.folder(before.name), folder);
+      } catch (error) {
+        await writeAtomically(vmFiles.state(this.folder(before.name)), format(before));
+        throw notMoved(error as NodeJS.ErrnoException, to, folder);
+      }
+      const record = { ...before, name: to, renamingTo: undefined };
       await writeAtomically(vmFiles.state(folder), format(record));
       return record;
+    });
+  }
+
+  /** Does something with a record under its lock. */
+  async #change(
+    vm: string | { id: string; name: string },
+    options: CallOptions,
+    act: (before: VmRecord) => Promise<VmRecord>,
+  ): Promise<VmRecord> {
+    const read = (): Promise<VmRecord> => (typeof vm === 'string' ? this.read(vm) : this.find(vm));
+    const { name } = await read();
+    const limit = { signal: options.signal, timeoutMs: options.timeoutMs ?? 10_000 };
+    const held = await lock(this.folder(name), 'record', limit);
+    try {
+      return await act(await read());
     } finally {
       await held.release();
     }
@@ -132,18 +183,27 @@ export class VmStore {
    * @throws {VmError} IO when the folder of all VMs can't be read
    */
   async list(): Promise<ListedVm[]> {
-    const found = await Promise.all(
-      (await this.#entries()).filter(isValidName).map(async (name): Promise<ListedVm | undefined> => {
-        const folder = this.folder(name);
-        try {
-          return { name, folder, record: await this.read(name) };
-        } catch (error) {
-          const broken = VmError.from(error, 'STATE_INVALID', { name });
-          return broken.code === 'NOT_FOUND' ? undefined : { name, folder, broken };
-        }
-      }),
-    );
-    return found.filter((vm) => vm !== undefined).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    // What vanishes while we look may have got another name, under which it was not seen yet.
+    for (let look = 1; ; look++) {
+      const { found, vanished } = await this.#look();
+      if (!vanished || look === maxLooks) return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    }
+  }
+
+  async #look(): Promise<{ found: ListedVm[]; vanished: boolean }> {
+    const found: ListedVm[] = [];
+    let vanished = false;
+    for (const name of (await this.#entries()).filter(isValidName)) {
+      const folder = this.folder(name);
+      try {
+        found.push({ name, folder, record: await this.read(name) });
+      } catch (error) {
+        const broken = VmError.from(error, 'STATE_INVALID', { name });
+        if (broken.code === 'NOT_FOUND') vanished = true;
+        else found.push({ name, folder, broken });
+      }
+    }
+    return { found, vanished };
   }
 
   /**
@@ -198,9 +258,13 @@ export class VmStore {
   }
 
   async #unreadable(name: string, file: string, error: NodeJS.ErrnoException): Promise<VmError> {
-    const missing = error.code === 'ENOENT' && !(await this.#entries()).includes(name);
-    return missing
-      ? new VmError('NOT_FOUND', `there is no VM named ${name}`, { name })
+    const entries = await this.#entries();
+    const near = suggest(name, entries.filter(isValidName));
+    return error.code === 'ENOENT' && !entries.includes(name)
+      ? new VmError('NOT_FOUND', `there is no VM named ${name}`, {
+          name,
+          advice: near === undefined ? undefined : `Did you mean ${near}? \`polyvisor ls -a\` lists all names.`,
+        })
       : new VmError('STATE_INVALID', `can't read ${file}: ${error.message}`, {
           name,
           path: file,
@@ -208,6 +272,33 @@ export class VmStore {
           cause: error,
         });
   }
+}
+
+/**
+ * The text of a record. Read in one go, without the detour over Node's threads: that takes ten times as long, and a list
+ * of VMs reads them all.
+ */
+function readRecord(file: string): string {
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile() || stat.size > maxRecordBytes) throw new Error('it is no ordinary file, or too long');
+    return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function nameInUse(name: string): VmError {
+  return new VmError('NAME_IN_USE', `there is a VM named ${name} already`, { name });
+}
+
+/** Why a folder did not get its name. */
+function notMoved(error: NodeJS.ErrnoException, name: string, folder: string): VmError {
+  const { code, message } = error;
+  if (code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOTDIR') return nameInUse(name);
+  if (error instanceof VmError) return error;
+  return new VmError('IO', `can't make the VM's folders: ${message}`, { path: folder, errno: code, cause: error });
 }
 
 function format(record: VmRecord): string {

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { appendFile } from 'node:fs/promises';
 import { beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { completeConfig } from '../../src/config/complete.ts';
 import { assertCovers } from '../../src/config/field-use.ts';
@@ -10,8 +12,12 @@ import { deviceKinds } from '../../src/hypervisors/device.ts';
 import type { Hypervisor, HypervisorModule, VmContext } from '../../src/hypervisors/hypervisor.ts';
 import { manage } from '../../src/hypervisors/lifecycle.ts';
 import { type AgentLink, linkAgent } from '../../src/sandbox/agent-link.ts';
+import { vmFiles } from '../../src/state/paths.ts';
 import { isAlive } from '../../src/state/process-identity.ts';
 import { VmStore } from '../../src/state/store.ts';
+import { hasKeeper } from '../../src/transports/process/lease.ts';
+import { itChanges } from './changes.ts';
+import { itPlugs } from './devices.ts';
 
 /** What the suite needs to know of a VMM to run it. */
 export interface ContractFixture {
@@ -110,11 +116,15 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
         expect(await hypervisor.pids()).toEqual([]);
       }));
 
-    it('creates and cleans up without a start', async () =>
-      withMachine(async ({ hypervisor }) => {
+    it('creates what its plan says, and cleans it up without a start', async () =>
+      withMachine(async ({ hypervisor, context }) => {
+        const files = module.plan(context, '/usr/bin/vmm').files.map(({ path }) => path);
+        expect(files.length).toBeGreaterThan(0);
         await hypervisor.create();
         expect(hypervisor.state).toBe('created');
+        expect(files.filter((file) => !existsSync(file))).toEqual([]);
         await hypervisor.cleanup();
+        expect(files.filter((file) => existsSync(file))).toEqual([]);
       }));
 
     it('gives up a start when the caller does, and leaves no process', async () =>
@@ -184,9 +194,14 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       await adopted.disconnect();
     });
 
-    it('tells where its console is', async () => {
-      const { path } = await machine.hypervisor.console();
-      expect(path.startsWith('/')).toBe(true);
+    it('tells where its console is, and where that is written down', async () => {
+      const { path, log } = await machine.hypervisor.console();
+      expect([path, log].filter((file) => !existsSync(file))).toEqual([]);
+    });
+
+    it('quotes the last words of the VMM', async () => {
+      await appendFile(vmFiles.vmmLog(machine.context.stateFolder), 'I have spoken\n');
+      expect((await machine.hypervisor.lastWords()).log).toMatch(/I have spoken$/);
     });
 
     it('names the socket between host and guest', async () => {
@@ -216,6 +231,10 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       expect(await codeOf(callAnyhow(machine.hypervisor, operation))).toBe('UNSUPPORTED');
       return undefined;
     });
+
+    itPlugs(module, { running: () => machine.hypervisor, withMachine, codeOf });
+
+    itChanges(module, { machine: () => machine, link: () => link, withMachine, agentOf, codeOf });
   });
 
   describe(`${module.type}: the end`, () => {
@@ -231,6 +250,17 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
         await hypervisor.cleanup();
         await hypervisor.cleanup();
         expect(await codeOf(hypervisor.start())).toBe('INVALID_STATE');
+      }));
+
+    it('lives on without a keeper when it is detached', async () =>
+      withMachine(async ({ hypervisor, context }) => {
+        await hypervisor.create();
+        await hypervisor.start();
+        const lease = vmFiles.lease(context.stateFolder);
+        expect(await hasKeeper(lease)).toBe(true);
+        await hypervisor.detach();
+        expect(await hasKeeper(lease)).toBe(false);
+        await hypervisor.check();
       }));
 
     it('tells how it ended when it is killed', async () =>
@@ -271,7 +301,10 @@ function callAnyhow(hypervisor: Hypervisor, operation: Operation): Promise<unkno
   const device = { kind: 'block', id: 'disk', path: '/dev/null', format: 'raw', readOnly: true } as const;
   switch (operation) {
     case 'save':
-      return hypervisor.save('/tmp');
+    case 'restore':
+      return hypervisor[operation]('/tmp');
+    case 'dumpMemory':
+      return hypervisor.dumpMemory('/tmp/none');
     case 'addDevice':
     case 'hotplugAddDevice':
     case 'hotplugRemoveDevice':

@@ -33,7 +33,7 @@ const mock = ['run', '-q', '--hypervisor', 'mock'];
 
 describe('the command line itself', () => {
   it.each([
-    [['--help'], /Commands:\n +run/],
+    [['--help'], /Life of a VM:\n +run/],
     [['run', '--help'], /Usage: polyvisor run[^]*Examples:\n {2}\$ polyvisor run/],
     [['help', 'exec'], /Usage: polyvisor exec/],
     [['image', 'build', '--help'], /Usage: polyvisor image build/],

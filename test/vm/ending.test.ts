@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { listVms, logPath, removeVm } from '../../src/sandbox/inspect.ts';
+import { listVms, removeVm } from '../../src/sandbox/inspect.ts';
+import { logPath } from '../../src/sandbox/logs.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { identify, isAlive } from '../../src/state/process-identity.ts';
 import { places } from '../../src/state/paths.ts';

@@ -1,7 +1,9 @@
 import { choice, type FieldSpecs, flag } from '../field-info.ts';
 
+/** How block devices are attached. */
 export type BlockDeviceDriver = 'virtio-scsi' | 'virtio-blk' | 'virtio-mmio' | 'nvdimm' | 'virtio-blk-ccw';
 
+/** Fields about block devices. */
 export interface BlockConfig {
   readonly blockDeviceDriver: BlockDeviceDriver;
   readonly blockDeviceCacheSet: boolean;

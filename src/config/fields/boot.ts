@@ -2,6 +2,7 @@ import type { CustomAssets } from '../asset-type.ts';
 import { type FieldSpecs, flag, path, paths, text } from '../field-info.ts';
 import type { Param } from '../kernel-params.ts';
 
+/** Fields about what is booted. */
 export interface BootConfig {
   /** Kernel the VM boots: absolute path on the host. */
   readonly kernel: string;
@@ -23,6 +24,9 @@ export interface BootConfig {
   /** Files that take precedence over the configured ones. */
   readonly customAssets: CustomAssets;
   readonly debug: boolean;
+  /** Folder for the guest's memory when its kernel panics. */
+  readonly guestMemoryDumpPath?: string | undefined;
+  readonly guestMemoryDumpPaging: boolean;
 }
 
 export const bootFields: FieldSpecs<BootConfig> = {
@@ -104,5 +108,18 @@ export const bootFields: FieldSpecs<BootConfig> = {
     type: flag,
     default: false,
     meaning: 'Have the VMM and the guest kernel log more.',
+  },
+  guestMemoryDumpPath: {
+    tomlKey: 'guest_memory_dump_path',
+    type: path,
+    defaultNote: 'none',
+    meaning:
+      'A guest whose kernel panics stays, paused, and its memory is written into this folder when somebody watches it (`watch`, `check`).',
+  },
+  guestMemoryDumpPaging: {
+    tomlKey: 'guest_memory_dump_paging',
+    type: flag,
+    default: false,
+    meaning: 'Sort the dump by the addresses of the guest kernel, which takes longer and needs a trusted guest.',
   },
 };

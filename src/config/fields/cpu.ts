@@ -1,8 +1,10 @@
 import { DEFAULT_VCPUS } from '../defaults.ts';
 import { choice, type FieldSpecs, flag, integer, text } from '../field-info.ts';
 
+/** What runs the vCPUs; `auto` uses KVM where it really works. */
 export type Accel = 'auto' | 'kvm' | 'tcg';
 
+/** Fields about vCPUs and the accelerator. */
 export interface CpuConfig {
   /** vCPUs at start. */
   readonly vcpus: number;

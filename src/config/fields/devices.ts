@@ -1,6 +1,7 @@
 import { DEFAULT_BRIDGES, DEFAULT_ENTROPY_SOURCE, DEFAULT_VHOST_USER_STORE_PATH, MAX_BRIDGES } from '../defaults.ts';
 import { type FieldSpecs, flag, integer, path } from '../field-info.ts';
 
+/** Fields about devices, buses and what can be plugged. */
 export interface DeviceConfig {
   /** PCI bridges for hot-plugged devices. */
   readonly defaultBridges: number;

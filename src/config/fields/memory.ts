@@ -1,6 +1,7 @@
 import { DEFAULT_MEMORY_MIB, DEFAULT_MEMORY_SLOTS, MIN_MEMORY_MIB } from '../defaults.ts';
-import { type FieldSpecs, flag, integer, path } from '../field-info.ts';
+import { type FieldSpecs, flag, integer, path, text } from '../field-info.ts';
 
+/** Fields about memory. */
 export interface MemoryConfig {
   /** Memory at start, in MiB. */
   readonly memoryMiB: number;
@@ -14,6 +15,9 @@ export interface MemoryConfig {
   readonly hugePages: boolean;
   readonly virtioMem: boolean;
   readonly mlock: boolean;
+  /** Nodes of the host that each NUMA node of the guest is bound to. */
+  readonly numaMapping: readonly string[];
+  readonly reclaimGuestFreedMemory: boolean;
 }
 
 /** QEMU's ACPI tables describe at most this many memory slots. */
@@ -79,5 +83,21 @@ export const memoryFields: FieldSpecs<MemoryConfig> = {
     default: true,
     meaning:
       'With `realtime`: keep guest memory from being swapped out. The inverse of enable_swap in configuration.toml.',
+  },
+  numaMapping: {
+    tomlKey: 'numa_mapping',
+    type: {
+      kind: 'list',
+      of: text(/^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/, 'numbers of nodes such as 0 or 0-1,3'),
+    },
+    default: [],
+    meaning:
+      'NUMA nodes of the guest: one for each entry, which names the nodes of the host that its memory is bound to. Memory and vCPUs are divided evenly.',
+  },
+  reclaimGuestFreedMemory: {
+    tomlKey: 'reclaim_guest_freed_memory',
+    type: flag,
+    default: false,
+    meaning: 'Give back to the host what the guest has freed, by a balloon device with free page reporting.',
   },
 };

@@ -1,5 +1,6 @@
 import { type FieldSpecs, path, paths, text } from '../field-info.ts';
 
+/** Fields about what a configuration may name, and what the guest and the VMM are labelled with. */
 export interface PolicyConfig {
   /** Folder in the guest with hooks the agent runs. */
   readonly guestHookPath?: string | undefined;

@@ -1,6 +1,7 @@
 import { type FieldSpecs, path } from '../field-info.ts';
 import type { Param } from '../kernel-params.ts';
 
+/** Fields about the programs that run on the host. */
 export interface ProgramConfig {
   /** The VMM's executable. */
   readonly hypervisorPath?: string | undefined;

@@ -1,9 +1,12 @@
 import { DEFAULT_MSIZE_9P_BYTES } from '../defaults.ts';
 import { choice, type FieldSpecs, integer, path, text } from '../field-info.ts';
 
+/** How a folder is shared with the guest. */
 export type SharedFs = 'virtio-9p' | 'virtio-fs';
+/** What a guest may cache of a shared folder. */
 export type VirtioFsCache = 'none' | 'never' | 'metadata' | 'auto' | 'always';
 
+/** Fields about folders that host and guest share. */
 export interface SharingConfig {
   readonly sharedFs: SharedFs;
   /** Largest 9p message, in bytes; absent with virtio-fs. */

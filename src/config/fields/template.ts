@@ -1,5 +1,6 @@
 import { type FieldSpecs, flag, path, text } from '../field-info.ts';
 
+/** Fields about templates, from which VMs are cloned. */
 export interface TemplateConfig {
   readonly bootToBeTemplate: boolean;
   readonly bootFromTemplate: boolean;

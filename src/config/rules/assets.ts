@@ -3,7 +3,7 @@ import { broken, type Rule } from './rule.ts';
 
 const kernelNeeded: Rule = ({ config }) => {
   if (assetPath(config, 'kernel') !== undefined) return;
-  throw broken('kernel', 'The path of the kernel is missing (kernel)', 'Set kernel, or build the default guest.');
+  throw broken('kernel', 'The path of the kernel is missing (kernel)', 'Set `kernel`, or name no part of a guest to get the default one.');
 };
 
 const notImageAndInitrd: Rule = ({ config }) => {
@@ -14,7 +14,7 @@ const notImageAndInitrd: Rule = ({ config }) => {
 
 const imageOrInitrdNeeded: Rule = ({ config }) => {
   if (assetPath(config, 'image') !== undefined || assetPath(config, 'initrd') !== undefined) return;
-  throw broken('initrd', 'The paths of image and initrd are both missing: one is needed', 'Set image or initrd.');
+  throw broken('initrd', 'The paths of image and initrd are both missing: one is needed', 'Set `initrd`, or `image`.');
 };
 
 const pflashCount: Rule = ({ config, host }) => {

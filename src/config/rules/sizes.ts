@@ -19,5 +19,14 @@ const memoryWithinHost: Rule = ({ config, host }) => {
   throw broken('memoryMiB', `memoryMiB is ${config.memoryMiB}, but the host has ${host.memoryMiB} MiB`);
 };
 
+const numaDivides: Rule = ({ config }) => {
+  const nodes = config.numaMapping.length;
+  if (nodes === 0) return;
+  for (const field of ['maxVcpus', 'memoryMiB'] as const) {
+    if (config[field] % nodes === 0) continue;
+    throw broken(field, `${field} is ${config[field]}, which ${nodes} NUMA nodes cannot divide evenly`);
+  }
+};
+
 /** Rules for counts and sizes, against the host and the machine. */
-export const sizeRules: readonly Rule[] = [maxVcpusWithinMachine, vcpusWithinMax, memoryWithinHost];
+export const sizeRules: readonly Rule[] = [maxVcpusWithinMachine, vcpusWithinMax, memoryWithinHost, numaDivides];

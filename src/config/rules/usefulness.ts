@@ -24,6 +24,11 @@ const dependences: readonly Dependence[] = [
     on: (config) => config.blockDeviceDriver === 'virtio-scsi',
     without: 'blockDeviceDriver virtio-scsi',
   },
+  {
+    field: 'guestMemoryDumpPaging',
+    on: (config) => config.guestMemoryDumpPath !== undefined,
+    without: 'guestMemoryDumpPath',
+  },
   { field: 'mlock', on: (config) => config.realtime, without: 'realtime' },
   { field: 'vhostUserStorePath', on: (config) => config.enableVhostUserStore, without: 'enableVhostUserStore' },
   { field: 'memoryPath', on: withTemplate, without: 'bootToBeTemplate or bootFromTemplate' },

@@ -1,12 +1,30 @@
 import type { Duplex } from 'node:stream';
-import { callScope, type CallOptions } from '../../config/call-options.ts';
+import { callScope, type CallOptions, type CallScope } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
-import type { Exec, ExecOptions, GuestAgent, GuestEvent, GuestInfo, SyncOptions } from '../agent.ts';
+import type {
+  CopiedFiles,
+  Exec,
+  ExecOptions,
+  GetFilesOptions,
+  GuestAgent,
+  GuestArchive,
+  GuestEvent,
+  GuestInfo,
+  GuestListener,
+  GuestResources,
+  PutFilesOptions,
+  SyncOptions,
+} from '../agent.ts';
 import { ExecHandle } from '../exec.ts';
 import { execRequest, integer, type ExecRequest } from '../exec-request.ts';
+import { NativeConnection } from './connection.ts';
+import { checkAddress } from './address.ts';
 import { type Fields, FieldWriter } from './fields.ts';
 import type { Hello } from './hello.ts';
+import { NativeListener } from './listener.ts';
 import { NativeProcess } from './process.ts';
+import { NativeGet } from './get.ts';
+import { NativePut } from './put.ts';
 import { request } from './request.ts';
 import { Session } from './session.ts';
 import { spawnPayload } from './spawn.ts';
@@ -86,12 +104,64 @@ class NativeAgent implements GuestAgent {
 
   async info(call?: CallOptions): Promise<GuestInfo> {
     const fields = await this.#request('info', FrameType.INFO, call);
-    try {
-      return parseInfo(fields);
-    } catch (error) {
-      this.#session.fail(VmError.from(error));
-      throw error;
-    }
+    return this.#parsed(() => parseInfo(fields));
+  }
+
+  async online(call?: CallOptions): Promise<GuestResources> {
+    const fields = await this.#request('online', FrameType.ONLINE, call);
+    return this.#parsed(() => parseResources(fields));
+  }
+
+  async rescan(call?: CallOptions): Promise<void> {
+    await this.#request('rescan', FrameType.RESCAN, call);
+  }
+
+  async putFiles(
+    archive: AsyncIterable<Uint8Array>,
+    target: string,
+    options: PutFilesOptions = {},
+  ): Promise<CopiedFiles> {
+    if (!this.features.has('put')) throw this.#lacks('put', 'put');
+    return await new NativePut(this.#session, target, options).run(archive);
+  }
+
+  getFiles(path: string, options: GetFilesOptions = {}): GuestArchive {
+    if (!this.features.has('get')) throw this.#lacks('get', 'get');
+    return new NativeGet(this.#session, path, options);
+  }
+
+  async dial(address: string, call?: CallOptions): Promise<Duplex> {
+    if (!this.features.has('dial')) throw this.#lacks('dial', 'dial');
+    const connection = new NativeConnection(this.#session, checkAddress(address, 'dial'));
+    return await this.#bounded('dial', call, async (scope) => {
+      connection.dial();
+      try {
+        await scope.race(connection.connected);
+      } catch (error) {
+        connection.stream.destroy();
+        throw error;
+      }
+      return connection.stream;
+    });
+  }
+
+  async listen(
+    address: string,
+    onConnection: (stream: Duplex, from: string) => void,
+    call?: CallOptions,
+  ): Promise<GuestListener> {
+    if (!this.features.has('listen')) throw this.#lacks('listen', 'listen');
+    const checked = checkAddress(address, 'listen');
+    return await this.#bounded('listen', call, async (scope) => {
+      const listener = new NativeListener(this.#session, checked, onConnection);
+      try {
+        await scope.race(listener.started);
+      } catch (error) {
+        void listener.close();
+        throw error;
+      }
+      return listener;
+    });
   }
 
   async ping(call?: CallOptions): Promise<void> {
@@ -124,12 +194,26 @@ class NativeAgent implements GuestAgent {
     return await this.#bounded(operation, call, () => request(this.#session, operation, type, payload));
   }
 
-  async #bounded<T>(operation: string, call: CallOptions | undefined, run: () => Promise<T>): Promise<T> {
+  /** An answer that isn't as specified ends the session. */
+  #parsed<T>(parse: () => T): T {
+    try {
+      return parse();
+    } catch (error) {
+      this.#session.fail(VmError.from(error));
+      throw error;
+    }
+  }
+
+  async #bounded<T>(
+    operation: string,
+    call: CallOptions | undefined,
+    run: (scope: CallScope) => Promise<T>,
+  ): Promise<T> {
     const timeoutMs = integer('timeoutMs', call?.timeoutMs, 1, 2 ** 31 - 1) ?? REQUEST_MS;
     const scope = callScope(`${operation} of the guest`, { signal: call?.signal, timeoutMs });
     try {
       scope.throwIfEnded();
-      return await scope.race(run());
+      return await scope.race(run(scope));
     } catch (error) {
       throw VmError.from(error).with({ operation });
     } finally {
@@ -147,7 +231,7 @@ class NativeAgent implements GuestAgent {
       });
     }
     if (checked.pty !== undefined && !this.features.has('pty')) return this.#lacks('pty', 'exec').with(facts);
-    const limited = checked.maxPids !== undefined || checked.maxMemoryBytes !== undefined;
+    const limited = [checked.maxPids, checked.maxMemoryBytes, checked.maxCpuThousandths].some((it) => it !== undefined);
     if (limited && !this.features.has('cgroup')) return this.#lacks('cgroup', 'exec').with(facts);
     return undefined;
   }
@@ -155,6 +239,14 @@ class NativeAgent implements GuestAgent {
   #lacks(feature: string, operation: string): VmError {
     return new VmError('UNSUPPORTED', `this guest's agent lacks the feature ${feature}`, { operation });
   }
+}
+
+function parseResources(fields: Fields): GuestResources {
+  return {
+    cpus: fields.int(Tag.CPUS_ONLINE),
+    memoryBlocks: fields.int(Tag.MEMORY_BLOCKS),
+    memoryBlockBytes: fields.int(Tag.MEMORY_BLOCK_BYTES),
+  };
 }
 
 function parseInfo(fields: Fields): GuestInfo {

@@ -33,6 +33,8 @@ export interface StreamHandler {
   onFrame(type: FrameType, payload: Buffer): void;
   /** The session has ended, and so has the stream. */
   onGone(error: VmError): void;
+  /** A listener's: the agent has opened a stream for a connection. Returns who serves that. */
+  onAccepted?(id: number, fields: Fields): StreamHandler;
   /** The channel takes more data again. */
   onDrain?(): void;
   /** The session is closed by the host; the guest may not notice. */
@@ -62,6 +64,8 @@ export class Session {
   #failure: VmError | undefined;
   #closing: Promise<void> | undefined;
   #nextId = 1;
+  /** the newest id of the agent's own streams */
+  #lastAccepted = 0;
   #pingCount = 0n;
   #corked = false;
 
@@ -205,6 +209,10 @@ export class Session {
       return;
     }
     if (this.#phase !== 'open') throw violation('a frame before HELLO');
+    if (type === FrameType.ACCEPTED) {
+      this.#onAccepted(stream, payload);
+      return;
+    }
     const last = ON_STREAMS.get(type);
     if (last === undefined) throw violation(`a frame of type 0x${type.toString(16)} on a stream`);
     const handler = this.#streams.get(stream);
@@ -238,9 +246,19 @@ export class Session {
     }
   }
 
+  #onAccepted(id: number, payload: Buffer): void {
+    if (id % 2 !== 0 || id <= this.#lastAccepted) throw violation('ACCEPTED with an id that is not new');
+    if (this.#streams.size >= 2 * MAX_STREAMS) throw violation('more connections than streams may be open');
+    const fields = new Fields(payload);
+    const listener = this.#streams.get(fields.int(Tag.LISTENER, 1, MAX_STREAM_ID));
+    if (listener?.onAccepted === undefined) throw violation('ACCEPTED for no listener');
+    this.#lastAccepted = id;
+    this.#streams.set(id, listener.onAccepted(id, fields));
+  }
+
   /** Credit and errors may have crossed the stream's end; data and answers that follow the agent's own last frame can't have. */
   #onUnknownStream(type: FrameType, stream: number): void {
-    if (stream % 2 === 0 || stream >= this.#nextId)
+    if (stream % 2 === 0 ? stream > this.#lastAccepted : stream >= this.#nextId)
       throw violation(`a frame for stream ${stream}, which was never opened`);
     if (type === FrameType.CREDIT || type === FrameType.ERROR) return;
     throw violation(`a frame for stream ${stream} after its end`);

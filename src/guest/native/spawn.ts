@@ -25,6 +25,7 @@ export function spawnPayload(request: ExecRequest): Buffer {
   if (request.timeoutMs !== undefined) fields.int(Tag.TIMEOUT_MS, request.timeoutMs);
   if (request.maxPids !== undefined) fields.int(Tag.MAX_PIDS, request.maxPids);
   if (request.maxMemoryBytes !== undefined) fields.int(Tag.MAX_MEMORY, request.maxMemoryBytes);
+  if (request.maxCpuThousandths !== undefined) fields.int(Tag.MAX_CPU, request.maxCpuThousandths);
   fields.int(Tag.CREDIT, OUTPUT_WINDOW);
   if (fields.length > MAX_PAYLOAD) {
     throw new VmError(

@@ -21,6 +21,8 @@ export const MAX_STREAMS = 256;
 export const MAX_STREAM_ID = 0xffff_ffff;
 /** Bytes of input that may be sent on channel 0 before the agent's first CREDIT. */
 export const INPUT_CREDIT = 65_536;
+/** Longest address of a connection, in bytes. */
+export const MAX_ADDRESS_BYTES = 128;
 /** Longest message of an ERROR or an EVENT, in bytes. */
 export const MAX_MESSAGE_BYTES = 1024;
 
@@ -74,6 +76,7 @@ export const Tag = {
   MAX_PIDS: 26,
   MAX_MEMORY: 27,
   CREDIT: 28,
+  MAX_CPU: 29,
   PID: 32,
   SIGNAL: 33,
   TREE: 34,
@@ -90,11 +93,21 @@ export const Tag = {
   CPUS_ONLINE: 67,
   RESEEDS: 68,
   PROCESSES: 69,
+  MEMORY_BLOCKS: 70,
+  MEMORY_BLOCK_BYTES: 71,
+  PATH: 80,
+  ADDRESS: 81,
+  LISTENER: 82,
+  TOP: 83,
+  FOLLOW: 84,
+  ENTRIES: 85,
+  BYTES: 86,
+  SKIPPED: 87,
 } as const;
 export type Tag = (typeof Tag)[keyof typeof Tag];
 
-/** Channels of a process's DATA and CREDIT frames. */
-export const Channel = { STDIN: 0, STDOUT: 1, STDERR: 2 } as const;
+/** Channels of DATA and CREDIT frames; a connection's are TO_GUEST and FROM_GUEST. */
+export const Channel = { STDIN: 0, STDOUT: 1, STDERR: 2, TO_GUEST: 0, FROM_GUEST: 1 } as const;
 export type Channel = (typeof Channel)[keyof typeof Channel];
 
 export const PowerOffMode = { poweroff: 0, reboot: 1, halt: 2 } as const;

@@ -1,12 +1,15 @@
-import type { Capabilities } from '../capabilities.ts';
+import type { Capabilities, Support } from '../capabilities.ts';
+import { has, releaseWith } from './probe-versions.ts';
 
-const later = 'this version of the driver does not offer it yet';
 const lacks = 'Firecracker has no such device';
 const noVhost = 'Firecracker ends vsock by itself, on a unix socket: hybrid vsock';
-const notYet = { start: later, hotAdd: later, hotRemove: later };
+const oneVsock = 'the vsock of the agent is there from the start, and a VM has one';
+const noVcpus = 'Firecracker cannot change the number of vCPUs of a running guest';
+const vhostAtStart = 'Firecracker takes vhost-user disks at the start only';
+const byResize = 'memory at the start is what the configuration says';
 const none = { start: lacks, hotAdd: lacks, hotRemove: lacks };
 
-/** What Firecracker can do through this driver. */
+/** What the newest Firecracker can do through this driver, with its devices on a PCI bus. */
 export const capabilities: Capabilities = {
   operations: {
     create: true,
@@ -14,14 +17,14 @@ export const capabilities: Capabilities = {
     stop: true,
     pause: true,
     resume: true,
-    save: later,
-    restore: later,
+    save: true,
+    restore: true,
     dumpMemory: 'Firecracker has no dump of memory',
-    addDevice: later,
-    hotplugAddDevice: later,
-    hotplugRemoveDevice: later,
-    resizeMemory: later,
-    resizeVcpus: 'Firecracker cannot change the number of vCPUs of a running guest',
+    addDevice: true,
+    hotplugAddDevice: true,
+    hotplugRemoveDevice: true,
+    resizeMemory: true,
+    resizeVcpus: noVcpus,
     console: true,
     disconnect: true,
     capabilities: true,
@@ -29,25 +32,37 @@ export const capabilities: Capabilities = {
     threadIds: true,
     cleanup: true,
     pids: true,
-    toGrpc: later,
-    fromGrpc: later,
+    toGrpc: true,
+    fromGrpc: true,
     check: true,
     saveState: true,
     loadState: true,
     generateSocket: true,
   },
   devices: {
-    block: notYet,
-    net: notYet,
+    block: { start: true, hotAdd: true, hotRemove: true },
+    net: { start: true, hotAdd: true, hotRemove: true },
     fs: none,
     'serial-port': none,
     vsock: { start: noVhost, hotAdd: noVhost, hotRemove: noVhost },
-    'hybrid-vsock': notYet,
+    'hybrid-vsock': { start: true, hotAdd: oneVsock, hotRemove: oneVsock },
     vfio: none,
-    'vhost-user': notYet,
-    cpu: none,
-    memory: notYet,
+    'vhost-user': { start: true, hotAdd: vhostAtStart, hotRemove: vhostAtStart },
+    cpu: { start: noVcpus, hotAdd: noVcpus, hotRemove: noVcpus },
+    memory: { start: byResize, hotAdd: true, hotRemove: true },
   },
   agent: true,
   isolation: true,
 };
+
+/** What a version can do. @param pci whether its devices are on a PCI bus */
+export function capabilitiesFor(version: string | undefined, pci: boolean): Capabilities {
+  if (pci && has(version, 'pciHotplug')) return capabilities;
+  const why: Support = pci
+    ? `Firecracker ${version ?? ''} cannot plug them into a running guest: ${releaseWith('pciHotplug')} can`
+    : 'with the machine type mmio devices are there from the start';
+  return {
+    ...capabilities,
+    devices: { ...capabilities.devices, net: { start: true, hotAdd: why, hotRemove: why } },
+  };
+}

@@ -1,13 +1,10 @@
 import { type Capabilities, operations, type Support } from '../capabilities.ts';
 import { deviceKinds } from '../device.ts';
 
-const later = 'this version of the mock does not offer it yet';
-const notYet = new Set<string>(['save', 'toGrpc', 'fromGrpc']);
-
 /** What the mock can do: what a VMM could, without a virtual machine. */
 export const capabilities: Capabilities = {
   operations: Object.fromEntries(
-    operations.map((operation): [string, Support] => [operation, notYet.has(operation) ? later : true]),
+    operations.map((operation): [string, Support] => [operation, true]),
   ) as Capabilities['operations'],
   devices: Object.fromEntries(
     deviceKinds.map((kind) => [kind, { start: true, hotAdd: true, hotRemove: true }]),

@@ -1,6 +1,7 @@
 import { VmError } from '../../errors.ts';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { Device } from '../device.ts';
+import type { MemoryModule } from '../memory-modules.ts';
 import type { MockMachine } from './wire.ts';
 
 /** Names a device within a machine. */
@@ -48,4 +49,9 @@ export function withVcpus(machine: MockMachine, vcpus: number, config: Hyperviso
     });
   }
   return { ...machine, vcpus };
+}
+
+/** The memory that was plugged into a machine. */
+export function memoryModules({ devices }: MockMachine): MemoryModule[] {
+  return devices.filter((device) => device.kind === 'memory').map(({ slot = 0, sizeMiB }) => ({ slot, sizeMiB }));
 }

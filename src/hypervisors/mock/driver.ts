@@ -1,13 +1,15 @@
+import { writeFile } from 'node:fs/promises';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { vmFiles, vmmFiles } from '../../state/paths.ts';
 import { isAlive, signalProcess } from '../../state/process-identity.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { Device, MemoryDevice } from '../device.ts';
-import type { ConsoleLocation, Driver, StopOptions, VmContext } from '../hypervisor.ts';
+import type { ConsoleLocation, Driver, SaveOptions, StopOptions, VmContext } from '../hypervisor.ts';
 import { ProgramDriver } from '../program-driver.ts';
-import { MockControl } from './control.ts';
-import { deviceId, plugged, unplugged, withVcpus } from './devices.ts';
+import { memoryChange } from '../memory-modules.ts';
+import { MockControl, savedMachine } from './control.ts';
+import { deviceId, plugged, unplugged, withVcpus, memoryModules } from './devices.ts';
 import { failAsTold, startFailure } from './errors.ts';
 import { agentChannels, plan } from './plan.ts';
 import { probe } from './probe.ts';
@@ -22,7 +24,7 @@ export class MockDriver extends ProgramDriver implements Driver {
 
   constructor(context: VmContext) {
     super(context, { plan, probe, parseState, startFailure, channels: { count: agentChannels, showsHangup: true } });
-    this.#control = new MockControl(context.runtimeFolder);
+    this.#control = new MockControl(context);
   }
 
   protected async answers(call: CallOptions): Promise<void> {
@@ -72,6 +74,7 @@ export class MockDriver extends ProgramDriver implements Driver {
   }
 
   async runState(): Promise<'running' | 'paused'> {
+    if (!this.vmm.alive()) throw new VmError('VMM_GONE', 'the mock does not run any more');
     return (await this.#control.machine()).paused ? 'paused' : 'running';
   }
 
@@ -96,27 +99,24 @@ export class MockDriver extends ProgramDriver implements Driver {
     blockSizeMiB: number,
     _probe: boolean,
     options: CallOptions = {},
-  ): Promise<{ memoryMiB: number; device?: MemoryDevice }> {
+  ): Promise<{ beforeMiB: number; memoryMiB: number; device?: MemoryDevice }> {
     await this.#failAsTold('resizeMemory', options);
-    const { config } = this.context;
-    if (!(Number.isInteger(memoryMiB) && memoryMiB >= config.memoryMiB)) {
-      throw new VmError(
-        'INVALID_ARGUMENT',
-        `memoryMiB must be at least the ${config.memoryMiB} that the VM started with`,
-      );
-    }
-    if (!(Number.isInteger(blockSizeMiB) && blockSizeMiB > 0)) {
-      throw new VmError('INVALID_ARGUMENT', `the memory block size must be above 0, not ${blockSizeMiB}`);
-    }
-    const before = (await this.#control.machine()).memoryMiB;
-    const sizeMiB = Math.ceil((memoryMiB - before) / blockSizeMiB) * blockSizeMiB;
-    if (sizeMiB > 0) {
-      const machine = await this.#control.change((now) => plugged(now, { kind: 'memory', sizeMiB }, config));
-      const device = machine.devices.findLast((one): one is MemoryDevice => one.kind === 'memory');
-      return device === undefined ? { memoryMiB: machine.memoryMiB } : { memoryMiB: machine.memoryMiB, device };
-    }
-    const machine = await this.#control.change((now) => ({ ...now, memoryMiB: before + sizeMiB }));
-    return { memoryMiB: machine.memoryMiB };
+    const { config, hostMemoryMiB } = this.context;
+    const before = await this.#control.machine();
+    const limits = {
+      bootMiB: config.memoryMiB,
+      slots: config.memorySlots,
+      maxMiB: hostMemoryMiB,
+      blockMiB: blockSizeMiB,
+    };
+    const { add, remove } = memoryChange(memoryModules(before), memoryMiB, limits);
+    const device: MemoryDevice | undefined = add && { kind: 'memory', ...add };
+    const after = await this.#control.change((machine) => {
+      const grown = device === undefined ? machine : plugged(machine, device, config);
+      return remove.reduce((left, module) => unplugged(left, { kind: 'memory', ...module }, config), grown);
+    });
+    const totals = { beforeMiB: before.memoryMiB, memoryMiB: after.memoryMiB };
+    return device === undefined ? totals : { ...totals, device };
   }
 
   async resizeVcpus(vcpus: number, options: CallOptions = {}): Promise<{ before: number; after: number }> {
@@ -124,6 +124,29 @@ export class MockDriver extends ProgramDriver implements Driver {
     const before = (await this.#control.machine()).vcpus;
     const { vcpus: after } = await this.#control.change((machine) => withVcpus(machine, vcpus, this.context.config));
     return { before, after };
+  }
+
+  /** The machine alone: what its guest, the host, is at goes on. */
+  async save(folder: string, options: SaveOptions = {}): Promise<void> {
+    await this.#failAsTold('save', options);
+    options.onProgress?.(await this.#control.copyTo(folder));
+  }
+
+  async restore(folder: string, options: CallOptions = {}): Promise<void> {
+    await this.#failAsTold('restore', options);
+    const saved = await savedMachine(folder);
+    await super.start(options);
+    await this.#control.change(() => ({ ...saved, paused: true }));
+    this.#signal('SIGSTOP');
+  }
+
+  /** What stands for memory: the machine as it is on disk. */
+  async dumpMemory(file: string, options: CallOptions = {}): Promise<void> {
+    await this.#failAsTold('dumpMemory', options);
+    const text = JSON.stringify(await this.#control.machine());
+    await writeFile(file, `${text}\n`, { flag: 'wx', mode: 0o600 }).catch((error: unknown) => {
+      throw VmError.from(error, 'IO', { path: file });
+    });
   }
 
   async check(options: CallOptions = {}): Promise<void> {
@@ -141,12 +164,14 @@ export class MockDriver extends ProgramDriver implements Driver {
   }
 
   override async console(): Promise<ConsoleLocation> {
-    return { protocol: 'file', path: vmFiles.vmmLog(this.context.stateFolder) };
+    const { runtimeFolder, stateFolder } = this.context;
+    return { protocol: 'unix', path: vmmFiles.consoleSocket(runtimeFolder), log: vmFiles.vmmLog(stateFolder) };
   }
 
   #signal(signal: NodeJS.Signals): void {
     const identity = this.vmm.identity();
-    if (identity !== undefined) signalProcess(identity, signal);
+    if (identity === undefined || !signalProcess(identity, signal))
+      throw new VmError('VMM_GONE', 'the mock does not run any more');
   }
 
   async #failAsTold(operation: string, options: CallOptions): Promise<void> {

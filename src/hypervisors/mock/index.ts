@@ -10,7 +10,7 @@ export const mock: HypervisorModule = {
   type: 'mock',
   capabilities,
   fields,
-  usesAccel: false,
+  accels: [],
   bootsGuest: false,
   plan,
   driver: (context) => new MockDriver(context),

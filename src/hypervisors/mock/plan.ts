@@ -23,5 +23,6 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
     env: {},
     files: [{ path: vmmFiles.machine(runtimeFolder), content: `${JSON.stringify(machine)}\n`, mode: 0o600 }],
     requests: [],
+    paths: [],
   };
 }

@@ -2,6 +2,7 @@ import { callScope, type CallOptions } from '../../config/call-options.ts';
 import { lock } from '../../state/lock.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import { connectQmp, type QmpClient } from '../../transports/qmp/client.ts';
+import type { VmContext } from '../hypervisor.ts';
 import type { CpuInfoFast, RunState, StatusInfo } from './wire.ts';
 
 /** Milliseconds that QEMU gets to answer a monitor command. */
@@ -12,53 +13,56 @@ const answerMs = 10_000;
  * a second one wait unheard, and any process may control this VM.
  */
 export class QemuControl {
-  readonly #stateFolder: string;
-  readonly #runtimeFolder: string;
+  /** read anew each time: a VM that is renamed gets another state folder */
+  readonly #folders: Pick<VmContext, 'stateFolder' | 'runtimeFolder'>;
 
-  constructor(stateFolder: string, runtimeFolder: string) {
-    this.#stateFolder = stateFolder;
-    this.#runtimeFolder = runtimeFolder;
+  constructor(folders: Pick<VmContext, 'stateFolder' | 'runtimeFolder'>) {
+    this.#folders = folders;
   }
 
   /** Resolves once the monitor answers: QEMU has read its whole command line by then. */
   async ready(options: CallOptions = {}): Promise<void> {
-    await this.#session(() => Promise.resolve(), options);
+    await this.session(() => Promise.resolve(), options);
   }
 
   async status(options: CallOptions = {}): Promise<RunState> {
-    const info = await this.#session((qmp, call) => qmp.execute<StatusInfo>('query-status', undefined, call), options);
+    const info = await this.session((qmp, call) => qmp.execute<StatusInfo>('query-status', undefined, call), options);
     return info.status;
   }
 
   async pause(options: CallOptions = {}): Promise<void> {
-    await this.#session((qmp, call) => qmp.execute('stop', undefined, call), options);
+    await this.session((qmp, call) => qmp.execute('stop', undefined, call), options);
   }
 
   async resume(options: CallOptions = {}): Promise<void> {
-    await this.#session((qmp, call) => qmp.execute('cont', undefined, call), options);
+    await this.session((qmp, call) => qmp.execute('cont', undefined, call), options);
   }
 
   /** Ends QEMU; it answers before it goes. */
   async quit(options: CallOptions = {}): Promise<void> {
-    await this.#session((qmp, call) => qmp.execute('quit', undefined, call), options);
+    await this.session((qmp, call) => qmp.execute('quit', undefined, call), options);
   }
 
   /** Thread id by vCPU number (query-cpus-fast: query-cpus left QEMU in 6.0). */
   async threadIds(options: CallOptions = {}): Promise<Map<number, number>> {
-    const cpus = await this.#session(
+    const cpus = await this.session(
       (qmp, call) => qmp.execute<CpuInfoFast[]>('query-cpus-fast', undefined, call),
       options,
     );
     return new Map(cpus.map((cpu) => [cpu['cpu-index'], cpu['thread-id']]));
   }
 
-  async #session<T>(use: (qmp: QmpClient, call: CallOptions) => Promise<T>, options: CallOptions): Promise<T> {
+  /**
+   * Uses a session of its own, under the lock of the monitor.
+   * @param options timeoutMs is for all that `use` does; 10 s by default
+   */
+  async session<T>(use: (qmp: QmpClient, call: CallOptions) => Promise<T>, options: CallOptions): Promise<T> {
     const scope = callScope('the QMP session', { signal: options.signal, timeoutMs: options.timeoutMs ?? answerMs });
     const call = { signal: scope.signal };
     try {
-      const held = await lock(this.#stateFolder, 'qmp', call);
+      const held = await lock(this.#folders.stateFolder, 'qmp', call);
       try {
-        const qmp = await connectQmp(vmmFiles.qmpSocket(this.#runtimeFolder), call);
+        const qmp = await connectQmp(vmmFiles.qmpSocket(this.#folders.runtimeFolder), call);
         try {
           return await use(qmp, call);
         } finally {

@@ -52,7 +52,7 @@ function bridges(config: HypervisorConfig): string[] {
       bus,
       id: `pci-bridge-${index}`,
       chassis_nr: index + 1,
-      shpc: false,
+      shpc: true,
       addr: String(2 + index),
     }),
   ).flat();

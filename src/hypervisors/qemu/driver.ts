@@ -1,34 +1,82 @@
-import { readFile } from 'node:fs/promises';
-import type { CallOptions } from '../../config/call-options.ts';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { callScope, type CallOptions } from '../../config/call-options.ts';
+import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
+import { lock } from '../../state/lock.ts';
 import { vmmFiles } from '../../state/paths.ts';
+import { type LogReading, readLog } from '../../transports/log-follow.ts';
+import { LineSplitter } from '../../transports/qmp/lines.ts';
 import { panicIn } from '../console-signs.ts';
-import type { Driver, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
+import type { Driver, SaveOptions, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
+import type { LaunchPlan } from '../launch-plan.ts';
 import { ProgramDriver } from '../program-driver.ts';
+import type { VmmEvent } from '../vmm-event.ts';
+import { makeRealtime } from '../thread-schedule.ts';
+import { processStatistics, type VmmStatistics } from '../vmm-statistics.ts';
 import { QemuControl } from './control.ts';
+import { resizeVcpus } from './control-cpus.ts';
+import { type MemoryResize, resizeMemory } from './control-memory.ts';
+import { counters } from './control-statistics.ts';
+import { dumpToFile } from './control-dump.ts';
+import { migrateFromFile, migrateToFile } from './control-migration.ts';
 import { agentPorts } from './devices.ts';
 import { startFailure } from './errors.ts';
+import { machineFamily } from './devices-place.ts';
 import { plan } from './plan.ts';
+import { restorePlan } from './plan-restore.ts';
 import { probe } from './probe.ts';
 import { parseState } from './state.ts';
-import type { LoggedEvent } from './wire.ts';
+import { describeMachine, readSaved, type SavedMachine, streamFile, writeSaved } from './state-saved.ts';
+import type { RunState } from './wire.ts';
+import { parseEventLine } from './wire-events.ts';
 
+/** Milliseconds until QEMU's monitor answers: memory that is locked or taken at once comes first. */
+const readyMs = 120_000;
 /** Milliseconds that QEMU gets to end after `quit` before it is killed. */
 const quitMs = 5_000;
+
+/** Milliseconds for a guest to take or to let go of vCPUs and memory, when the caller gives no limit. */
+const resizeMs = 60_000;
+/** The same for gigabytes to go to a disk, or to come from it. */
+const migrationMs = 600_000;
+
+/** Bytes of one line of the event log: far more than any event has. */
+const maxEventBytes = 1 << 20;
+
+/** The guest stands still, and `cont` lets it go on: also before it was started, and after it was saved. */
+const pausedStates: ReadonlySet<RunState> = new Set([
+  'paused',
+  'prelaunch',
+  'postmigrate',
+  'inmigrate',
+  'finish-migrate',
+]);
 
 /** Drives one QEMU: order and waiting only. What it is told is in plan.ts, how it is asked in control.ts. */
 export class QemuDriver extends ProgramDriver implements Driver {
   readonly #control: QemuControl;
+  /** what this VMM is to go on with, once it is started */
+  #saved: SavedMachine | undefined;
 
   constructor(context: VmContext) {
     // A client that dies and is followed at once by another leaves the guest's port no sign of it.
     const channels = { count: agentPorts, showsHangup: false };
-    super(context, { plan, probe, parseState, startFailure, channels });
-    this.#control = new QemuControl(context.stateFolder, context.runtimeFolder);
+    const planned = (of: VmContext, binary: string): LaunchPlan =>
+      this.#saved === undefined ? plan(of, binary) : restorePlan(of, binary, this.#saved);
+    super(context, { plan: planned, probe, parseState, startFailure, channels });
+    this.#control = new QemuControl(context);
   }
 
   protected answers(call: CallOptions): Promise<void> {
-    return this.#control.ready(call);
+    return this.#control.ready({ ...call, timeoutMs: readyMs });
+  }
+
+  override async start(options: CallOptions = {}): Promise<void> {
+    await super.start(options);
+    if (!this.context.config.realtime) return;
+    // Where the host does not allow it they run as others do, as the configuration says.
+    for (const thread of (await this.threadIds(options)).values()) await makeRealtime(thread);
   }
 
   async stop(options: StopOptions = {}): Promise<void> {
@@ -60,7 +108,72 @@ export class QemuDriver extends ProgramDriver implements Driver {
 
   async runState(options: CallOptions = {}): Promise<'running' | 'paused'> {
     const status = await this.#control.status(options);
-    return status === 'paused' ? 'paused' : 'running';
+    return pausedStates.has(status) ? 'paused' : 'running';
+  }
+
+  async resizeVcpus(vcpus: number, options: CallOptions = {}): Promise<{ before: number; after: number }> {
+    requirePlugging(this.context.config, 'resizeVcpus');
+    return this.#control.session((qmp, call) => resizeVcpus(qmp, vcpus, this.context, call), {
+      timeoutMs: resizeMs,
+      ...options,
+    });
+  }
+
+  async resizeMemory(
+    memoryMiB: number,
+    blockSizeMiB: number,
+    probe: boolean,
+    options: CallOptions = {},
+  ): Promise<MemoryResize> {
+    requirePlugging(this.context.config, 'resizeMemory');
+    if (probe) throw new VmError('UNSUPPORTED', 'guests of QEMU find plugged memory by ACPI: they have no probe file');
+    return this.#control.session((qmp, call) => resizeMemory(qmp, memoryMiB, blockSizeMiB, this.context, call), {
+      timeoutMs: resizeMs,
+      ...options,
+    });
+  }
+
+  async save(folder: string, options: SaveOptions = {}): Promise<void> {
+    const { onProgress, ...limits } = options;
+    const socket = vmmFiles.migration(this.context.runtimeFolder);
+    await this.#control.session(
+      async (qmp, call) => {
+        const machine = await describeMachine(qmp, this.context, call);
+        const stream = await migrateToFile(qmp, socket, streamFile(folder), { ...call, onProgress });
+        await writeSaved(folder, { ...machine, stream });
+      },
+      { timeoutMs: migrationMs, ...limits },
+    );
+  }
+
+  async restore(folder: string, options: CallOptions = {}): Promise<void> {
+    const saved = await readSaved(folder);
+    const scope = callScope('restore of the VM', { timeoutMs: migrationMs, ...options });
+    const call = { signal: scope.signal };
+    const socket = vmmFiles.migration(this.context.runtimeFolder);
+    this.#saved = saved;
+    try {
+      await this.start(call);
+      const loaded = this.#control
+        .session((qmp) => migrateFromFile(qmp, socket, streamFile(folder), call), { ...call, timeoutMs: migrationMs })
+        .catch(async (error: unknown) => {
+          // A QEMU that can't load a stream says why on its way out.
+          if (VmError.from(error).code !== 'VMM_GONE') throw error;
+          throw startFailure(await this.wait(call), (await this.lastWords()).log);
+        });
+      const { sha256 } = await loaded;
+      if (sha256 !== saved.stream.sha256) {
+        throw new VmError('FILE_INVALID', 'the saved state is damaged: its checksum is wrong', {
+          path: streamFile(folder),
+        });
+      }
+    } catch (error) {
+      await this.vmm.kill();
+      scope.throwIfEnded();
+      throw error;
+    } finally {
+      scope.release();
+    }
   }
 
   async check(options: CallOptions = {}): Promise<void> {
@@ -69,27 +182,93 @@ export class QemuDriver extends ProgramDriver implements Driver {
     const words = await this.lastWords();
     if (status === 'internal-error' || status === 'io-error')
       throw new VmError('VMM_FAILED', `QEMU reports ${status}`, words);
-    const panic = status === 'guest-panicked' ? 'the guest has panicked' : panicIn(words.console);
-    if (panic !== undefined) throw new VmError('GUEST_PANICKED', panic, words);
+    const panic = panicIn(words.console) ?? (status === 'guest-panicked' ? 'the guest has panicked' : undefined);
+    if (panic === undefined) return;
+    const dump = await this.#dumpOfPanic(options);
+    throw new VmError('GUEST_PANICKED', panic, { ...words, ...(dump === undefined ? {} : { path: dump }) });
+  }
+
+  async dumpMemory(file: string, options: CallOptions = {}): Promise<void> {
+    const { config, runtimeFolder } = this.context;
+    const fifo = vmmFiles.dump(runtimeFolder);
+    await this.#control.session(
+      async (qmp, call) => {
+        const { guestMemoryBytes: memoryBytes } = await counters(qmp, false, call);
+        await dumpToFile(qmp, fifo, file, { memoryBytes, paging: config.guestMemoryDumpPaging }, call);
+      },
+      { timeoutMs: migrationMs, ...options },
+    );
+  }
+
+  /** The dump that the configuration asks for, made by whoever finds the panic first. */
+  async #dumpOfPanic(options: CallOptions): Promise<string | undefined> {
+    const { config, id } = this.context;
+    if (config.guestMemoryDumpPath === undefined) return undefined;
+    const file = path.join(config.guestMemoryDumpPath, `${id}.vmcore`);
+    const held = await lock(this.context.stateFolder, 'dump', options);
+    try {
+      if (!existsSync(file)) await this.dumpMemory(file, options);
+    } finally {
+      await held.release();
+    }
+    return file;
   }
 
   async threadIds(options: CallOptions = {}): Promise<Map<number, number>> {
     return this.#control.threadIds(options);
   }
 
+  override async statistics(options: CallOptions = {}): Promise<VmmStatistics> {
+    const { reclaimGuestFreedMemory } = this.context.config;
+    if (!this.vmm.alive()) return super.statistics(options);
+    const { threadIds, ...rest } = await this.#control.session(
+      (qmp, call) => counters(qmp, reclaimGuestFreedMemory, call),
+      options,
+    );
+    return { ...(await processStatistics(this.vmm.identity(), threadIds)), ...rest };
+  }
+
+  async *vmmEvents(signal?: AbortSignal): AsyncGenerator<VmmEvent, void> {
+    const over = new AbortController();
+    const until = this.wait({ signal: signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]) });
+    try {
+      for await (const line of this.#eventLines({ until: until.catch(() => undefined), signal })) {
+        const event = parseEventLine(line);
+        if (event !== undefined) yield event;
+      }
+    } catch (error) {
+      // To be left is no error.
+      if (signal?.aborted !== true) throw error;
+    } finally {
+      over.abort();
+    }
+  }
+
+  async *#eventLines(reading: LogReading): AsyncGenerator<string, void> {
+    const lines = new LineSplitter(maxEventBytes);
+    for await (const piece of readLog(vmmFiles.eventsOut(this.context.runtimeFolder), reading)) {
+      const complete = lines.push(piece);
+      if (complete === undefined) throw new VmError('VMM_FAILED', "QEMU's event log has a line without an end");
+      yield* complete;
+    }
+  }
+
   /** Why QEMU ended, as its event log tells. */
   async #endReason(): Promise<string | undefined> {
-    const text = await readFile(vmmFiles.eventsOut(this.context.runtimeFolder), 'utf8').catch(() => '');
-    const last = text.split('\n').findLast((line) => line.includes('"SHUTDOWN"'));
-    return last === undefined ? undefined : parseEvent(last)?.data?.reason;
+    let reason: string | undefined;
+    for await (const line of this.#eventLines({})) {
+      const event = parseEventLine(line);
+      if (event?.event === 'shutdown') reason = event.reason;
+    }
+    return reason;
   }
 }
 
-/** A line of the event log; its last one may be cut short when QEMU was killed. */
-function parseEvent(line: string): LoggedEvent | undefined {
-  try {
-    return JSON.parse(line) as LoggedEvent;
-  } catch {
-    return undefined;
-  }
+/** @throws {VmError} UNSUPPORTED on a machine into which nothing can be plugged */
+function requirePlugging({ machineType }: HypervisorConfig, operation: string): void {
+  if (machineFamily(machineType) !== 'microvm') return;
+  throw new VmError('UNSUPPORTED', `${operation} is not supported on qemu: the machine type microvm has no hot-plug`, {
+    operation,
+    advice: 'Use the machine type q35 or pc.',
+  });
 }

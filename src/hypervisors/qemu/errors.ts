@@ -29,9 +29,12 @@ const advice: readonly [pattern: RegExp, advice: string][] = [
   [/seccomp/i, 'This QEMU was built without its sandbox; install one that has it.'],
 ];
 
+/** The time before a message (`-msg timestamp=on`). */
+const stamp = /^\d{4}-\d\d-\d\dT[\d:.]+Z /;
+
 /** QEMU ended before it answered: its own last words, and what to do. */
 export function startFailure(exit: VmmExit, log: string): VmError {
-  const lastLine = log.trim().split('\n').at(-1) ?? '';
+  const lastLine = (log.trim().split('\n').at(-1) ?? '').replace(stamp, '');
   const how = exit.signal === undefined ? `with exit code ${exit.code ?? 'unknown'}` : `by ${exit.signal}`;
   const found = advice.find(([pattern]) => pattern.test(log));
   return new VmError('START_FAILED', `QEMU ended ${how} before it answered${lastLine === '' ? '' : `: ${lastLine}`}`, {

@@ -10,7 +10,7 @@ export const qemu: HypervisorModule = {
   type: 'qemu',
   capabilities,
   fields,
-  usesAccel: true,
+  accels: ['kvm', 'tcg'],
   bootsGuest: true,
   plan,
   driver: (context) => new QemuDriver(context),

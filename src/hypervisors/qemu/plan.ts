@@ -3,7 +3,10 @@ import { deserializeParams, serializeParams } from '../../config/kernel-params.t
 import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
-import { bootDevices, object, quoted } from './devices.ts';
+import { bootDevices, quoted } from './devices.ts';
+import { machineFamily } from './devices-place.ts';
+import { firmwareArguments, iommuArguments, machineArguments, panicArguments } from './plan-machine.ts';
+import { balloonArguments, memoryArguments, virtioMemArguments } from './plan-memory.ts';
 
 /**
  * What QEMU is told: a pure function.
@@ -13,22 +16,18 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
   const { config, runtimeFolder } = context;
   const argv = [
     ...['-name', `${quoted(context.name)},debug-threads=on`],
-    ...['-machine', machine(context)],
-    ...['-accel', context.accel === 'tcg' ? 'tcg,thread=multi' : 'kvm'],
-    ...['-cpu', cpu(context)],
-    ...['-smp', `cpus=${config.vcpus},maxcpus=${config.maxVcpus}`],
-    ...memory(context),
-    ...['-no-user-config', '-nodefaults', '-display', 'none', '-no-reboot'],
+    ...machineArguments(context),
+    ...memoryArguments(context),
+    ...['-no-user-config', '-nodefaults', '-display', 'none', '-no-reboot', '-msg', 'timestamp=on'],
     ...['-rtc', 'base=utc,driftfix=slew,clock=host'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...monitors(runtimeFolder),
-    ...[
-      '-chardev',
-      `file,id=console,path=${quoted(vmmFiles.console(runtimeFolder))},append=on`,
-      '-serial',
-      'chardev:console',
-    ],
+    ...consoleLine(runtimeFolder),
+    ...iommuArguments(config),
     ...bootDevices(config, runtimeFolder),
+    ...virtioMemArguments(context),
+    ...balloonArguments(config),
+    ...panicArguments(config),
     ...boot(context),
     ...serializeParams(config.hypervisorParams, ''),
   ];
@@ -43,46 +42,8 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
       { path: vmmFiles.console(runtimeFolder), content: '', mode: 0o600 },
     ],
     requests: [],
+    paths: [],
   };
-}
-
-function machine(context: VmContext): string {
-  const { config } = context;
-  const machineType = config.machineType ?? 'q35';
-  const options: string[] = [machineType];
-  // Each of these would be found and initialised by the guest, and none is used.
-  if (machineType === 'microvm') options.push('rtc=on,pic=on,pit=on,isa-serial=on,acpi=on,pcie=off');
-  else options.push('usb=off,vmport=off,hpet=off,graphics=off', ...(machineType === 'q35' ? ['sata=off'] : []));
-  options.push('mem-merge=on,dump-guest-core=off', ...config.machineAccelerators);
-  return options.join(',');
-}
-
-/**
- * TCG offers all it can emulate but `erms`: with that flag kernel and C library copy by `rep movsb`, which is emulated byte by byte
- * and takes three times as long as the other way.
- */
-function cpu(context: VmContext): string {
-  const { cpuModel, cpuFeatures } = context.config;
-  const model = cpuModel ?? (context.accel === 'kvm' ? 'host' : 'max,-erms');
-  return [model, ...cpuFeatures].join(',');
-}
-
-function memory({ config, hostMemoryMiB }: VmContext): string[] {
-  const maximum = hostMemoryMiB + (config.memoryOffsetMiB ?? 0);
-  const argv = ['-m', `size=${config.memoryMiB}M,slots=${config.memorySlots},maxmem=${maximum}M`];
-  if (config.hugePages || config.memPrealloc) {
-    argv.push(
-      ...object({
-        'qom-type': config.hugePages ? 'memory-backend-file' : 'memory-backend-ram',
-        id: 'memory0',
-        size: config.memoryMiB * 2 ** 20,
-        prealloc: config.memPrealloc,
-        ...(config.hugePages ? { 'mem-path': '/dev/hugepages', share: true } : {}),
-      }),
-      ...['-machine', 'memory-backend=memory0'],
-    );
-  }
-  return argv;
 }
 
 /** One monitor for us, and one on plain files on which QEMU logs its events with no process of ours. */
@@ -95,14 +56,23 @@ function monitors(runtimeFolder: string): string[] {
   ];
 }
 
+/** A serial line that one client at a time can talk on, and whose every word is logged, client or not. */
+function consoleLine(runtimeFolder: string): string[] {
+  const socket = quoted(vmmFiles.consoleSocket(runtimeFolder));
+  const log = quoted(vmmFiles.console(runtimeFolder));
+  return [
+    ...['-chardev', `socket,id=console,path=${socket},server=on,wait=off,logfile=${log},logappend=on`],
+    ...['-serial', 'chardev:console'],
+  ];
+}
+
 function boot(context: VmContext): string[] {
   const { config } = context;
   const argv = ['-kernel', assetPath(config, 'kernel') ?? ''];
   const initrd = assetPath(config, 'initrd');
   if (initrd !== undefined) argv.push('-initrd', initrd);
   argv.push('-append', kernelLine(context));
-  const firmware = assetPath(config, 'firmware');
-  if (firmware !== undefined) argv.push('-bios', firmware);
+  argv.push(...firmwareArguments(config));
   return argv;
 }
 
@@ -110,19 +80,22 @@ function boot(context: VmContext): string[] {
 function kernelLine(context: VmContext): string {
   const { config } = context;
   const given = new Set(config.kernelParams.map(({ key }) => key));
+  const arm = machineFamily(config.machineType) === 'virt';
   const ours = [
-    'console=ttyS0',
-    'reboot=t',
+    `console=${arm ? 'ttyAMA0' : 'ttyS0'}`,
+    ...(arm ? [] : ['reboot=t']),
     'panic=-1',
     `nr_cpus=${config.maxVcpus}`,
-    'tsc=reliable',
-    'no_timer_check',
+    ...(arm ? [] : ['tsc=reliable', 'no_timer_check']),
     'rcupdate.rcu_expedited=1',
     'random.trust_cpu=on',
     'cryptomgr.notests',
     'net.ifnames=0',
+    ...(config.iommu ? ['intel_iommu=on', 'iommu=pt'] : []),
     config.debug ? 'debug' : 'quiet',
   ];
   const missing = deserializeParams(ours).filter(({ key }) => !given.has(key) || key === 'console');
-  return serializeParams([...missing, ...config.kernelParams], '=').join(' ');
+  // A guest that is to be dumped must not end when it panics.
+  const stay = config.guestMemoryDumpPath === undefined ? [] : [{ key: 'panic', value: '0' }];
+  return serializeParams([...missing, ...config.kernelParams, ...stay], '=').join(' ');
 }

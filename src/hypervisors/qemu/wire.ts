@@ -30,9 +30,47 @@ export interface CpuInfoFast {
   'qom-path': string;
 }
 
-/** A line of the event log that QEMU writes by itself. */
-export interface LoggedEvent {
-  event: string;
-  data?: { guest?: boolean; reason?: string; action?: string };
-  timestamp?: { seconds: number; microseconds: number };
+/** A place for a vCPU; `qom-path` is there when it is filled. */
+export interface HotpluggableCpu {
+  type: string;
+  'vcpus-count': number;
+  props: Readonly<Record<string, number>>;
+  'qom-path'?: string;
+}
+
+/** A device that holds memory (qapi/machine.json). */
+export type MemoryDeviceInfo =
+  | { type: 'dimm'; data: { id?: string; slot: number; size: number; addr: number; memdev: string } }
+  | { type: 'virtio-mem'; data: VirtioMemInfo }
+  | { type: 'nvdimm' | 'virtio-pmem' | 'sgx-epc'; data: Readonly<Record<string, unknown>> };
+
+/** Sizes in bytes: what the guest uses now, what it was asked to use, what it may use. */
+export interface VirtioMemInfo {
+  id?: string;
+  size: number;
+  'requested-size': number;
+  'max-size': number;
+  /** absent before QEMU 8 */
+  'block-size'?: number;
+}
+
+/** Counters of a disk, since QEMU started (qapi/block-core.json). */
+export interface BlockStats {
+  device?: string;
+  /** path or id of its front end */
+  qdev?: string;
+  'node-name'?: string;
+  stats: { rd_bytes: number; wr_bytes: number; rd_operations: number; wr_operations: number };
+}
+
+export interface MachineInfo {
+  name: string;
+  /** the name without a version, of the newest one */
+  alias?: string;
+}
+
+export interface MigrationInfo {
+  /** absent before the first migration */
+  status?: 'none' | 'setup' | 'cancelling' | 'cancelled' | 'active' | 'completed' | 'failed' | (string & {});
+  'error-desc'?: string;
 }

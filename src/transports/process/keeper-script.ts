@@ -3,51 +3,105 @@
  * and can end it without trusting a pid; it outlives the owner, which a parent-death signal or an exit handler does not.
  * Plain POSIX sh: runs the same in dash, bash and busybox. No word of the caller's ever becomes shell text.
  *
- * Descriptors: 1 the owner's pipe, 2 the log, 3 what the child gets as its stdout, 4 the lease's read end.
- * Words: where the exit goes, how many words the prune command has, that command, the program.
+ * It has two parts. The first leaves a reader of the lease behind, which does what must be done at once, and becomes the
+ * command that it is told: the second part, perhaps through `unshare --pid`, after which a process's children, and only
+ * they, are in a new pid namespace. So the VMM is process 1 of its namespace with no process of ours in it; what the keeper
+ * forked later would be in it too, so it forks nothing more, and the reader, which was forked before, runs the prune command.
  *
- * Answers on the pipe, a line each: `pid N`, `stat TEXT` (of /proc/N/stat), then `exit code N` or `exit signal N`
- * (with ` by lease` or ` by end` when the keeper did it), or `detached`.
+ * Descriptors: 1 the owner's pipe, 2 the log, 3 what the child gets as its stdout, 4 the lease's read end, 5 its write
+ * end, 6 the write end of `alive`, which the child keeps, 7 its read end. The working folder is the VM's, which may get another name.
+ *
+ * Answers on the pipe, a line each: `pid N`, `stat TEXT` (of /proc/N/stat), then `exit code N` or `exit signal N`, before
+ * that `by lease` or `by end` when it was the reader's doing; or `detached`.
  */
-const source = `
-# The traps only note who ended the child: bash forgets a signal that comes just before a wait until that wait is over.
-# Caught, not ignored: the child gets every signal's default back. PIPE: the owner may be gone when we speak.
-child= by=
-trap 'by=end; [ -z "$child" ] || kill -KILL "$child"' HUP INT TERM
-trap by=lease USR1
-trap by=end USR2
-trap : PIPE
 
+/** Words: the file to which the exit goes, how many words the prune command has, that command, the command of the second part. */
+const first = `
 exit_file=$1 prune_words=$2
 shift 2
 
-( shift "$prune_words" && exec "$@" ) </dev/null >&3 3>&- 4<&- &
-child=$!
-[ -z "$by" ] || kill -KILL "$child"
+# The start time of a process: field 22 of its stat, the 20th after the name, which may hold blanks.
+started() {
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
+  set -- \${stat##*) }
+  printf %s "\${20}"
+}
 
-# The lease's reader does what must be done at once, whatever the keeper is at. End of file: no owner is left. It acts
-# only while the keeper is its parent: the child is then not yet given up, and both pids are still theirs.
-(
-  trap '' PIPE
-  order=lease
-  while read -r word <&4; do
-    case $word in detach | end) order=$word; break ;; esac
+# End of file: no owner is left. It can't come before the child is known, since until then the keeper holds a write end.
+# \`over\` is the keeper's own word. Forked twice: bash waits for all children of the keeper at once, and this one stays.
+keeper_start=$(started $$)
+( (
+  trap '' HUP INT TERM PIPE
+  order= child=
+  while [ -z "$order" ] || [ -z "$child" ]; do
+    read -r word rest <&4 || { order=\${order:-lease}; break; }
+    case $word in
+      child) child=$rest ;;
+      detach | end | over) order=$word ;;
+    esac
   done
-  read -r pid name state parent rest </proc/self/stat
-  [ "$parent" = $$ ] || exit
+  # The keeper's pid and the child's are theirs as long as the keeper lives.
+  [ "$(started $$)" = "$keeper_start" ] || exit
   case $order in
-    lease) kill -USR1 $$; kill -KILL "$child" ;;
-    end) kill -USR2 $$; kill -KILL "$child" ;;
-    detach) printf 'detached\n'; kill -KILL $$ ;;
+    over) exit ;;
+    detach) printf 'detached\\n'; kill -KILL $$; exit ;;
   esac
-) 2>/dev/null 3>&- &
-reader=$!
-exec 3>&- 4<&-
+  [ -n "$child" ] || exit
+  printf 'by %s\\n' "$order"
+  kill -KILL "$child"
+
+  # Child and keeper have ended, and the exit is written down, when nobody holds the write end any more.
+  while read -r word <&7; do :; done
+  read -r ended <"$exit_file" && printf '%s by %s\\n' "$ended" "$order" >"$exit_file"
+  if [ "$order" = end ] || [ "$prune_words" = 0 ]; then exit; fi
+  # Only the first words, the prune command, stay: they are moved to the end, and what is then in front is dropped.
+  all=$# left=$prune_words
+  while [ "$left" -gt 0 ]; do
+    set -- "$@" "$1"
+    shift
+    left=$((left - 1))
+  done
+  shift $((all - prune_words))
+  cd /
+  # 8: whoever listens on the pipe learns from its end that the command is over.
+  exec "$@" </dev/null 8>&1 >&9 2>&9 9>&- 4<&- 7<&-
+) 9>&2 2>/dev/null 3>&- 5>&- 6>&- & )
+
+shift "$prune_words"
+exec "$@" 4<&- 7<&-
+`;
+
+/**
+ * Words: the lease, the file to which the exit goes; the most that one file may grow by the child's writing, in blocks of 512
+ * bytes, or 0 for no limit; the child's working folder; the child.
+ */
+const second = `
+lease=$1 exit_file=$2 blocks=$3 folder=$4
+shift 4
+
+# The reader ends the child: a signal that ends our wait and the end of the child must not come together, since bash (seen
+# in 5.2) then forgets one of them. Opened for both, a FIFO without a reader doesn't make us wait. Caught, not ignored: the
+# child gets every signal's default back. PIPE: the owner may be gone when we speak.
+tell() {
+  printf '%s\\n' "$1" 1<>"$lease"
+}
+trap 'tell end' HUP INT TERM
+trap : PIPE
+
+# XFSZ: a write beyond the limit then fails, instead of ending who writes.
+(
+  if [ "$blocks" != 0 ]; then ulimit -S -f "$blocks"; trap '' XFSZ; fi
+  cd -- "$folder" && exec "$@"
+) </dev/null >&3 3>&- 5>&- &
+child=$!
+exec 3>&-
 
 # Before the wait below the child can't be reaped: its start time is there to be read even if it has ended.
 stat=
 { read -r stat <"/proc/$child/stat"; } 2>/dev/null
 printf 'pid %s\\nstat %s\\n' "$child" "$stat" 2>/dev/null
+printf 'child %s\\n' "$child" >&5
+exec 5>&-
 
 # A wait that a signal interrupts is repeated. The last one is for shells that reap at once and remember the status;
 # the others answer 127: they told it already. Shells speak of killed jobs on stderr, which is the VMM's log here.
@@ -59,35 +113,26 @@ while [ "$status" -gt 128 ] && kill -0 "$child" 2>/dev/null; do
 done
 wait "$child" 2>/dev/null
 again=$?
-# -1: bash lost it, since one of our signals and the end that it announced came together (seen in 5.2).
+# -1: bash lost it.
 case $again in
   127) ;;
   -*) status=137 ;;
   *) status=$again ;;
 esac
-child=
 
 if [ "$status" -gt 128 ]; then ended="signal $((status - 128))"; else ended="code $status"; fi
-ended=$ended\${by:+ by $by}
 umask 077
-{ printf '%s\\n' "$ended" >"$exit_file.new" && mv -f -- "$exit_file.new" "$exit_file"; } 2>/dev/null
+{ printf '%s\\n' "$ended" >"$exit_file"; } 2>/dev/null
 printf 'exit %s\\n' "$ended" 2>/dev/null
-# KILL: a reader that was only just forked still catches what its parent catches, and would lose a TERM.
-kill -KILL "$reader" 2>/dev/null
-wait "$reader" 2>/dev/null
-
-# Only the first words, the prune command, stay: they are moved to the end, and what is then in front is dropped.
-if [ "$by" = lease ] && [ "$prune_words" -gt 0 ]; then
-  all=$# left=$prune_words
-  while [ "$left" -gt 0 ]; do
-    set -- "$@" "$1"
-    shift
-    left=$((left - 1))
-  done
-  shift $((all - prune_words))
-  exec "$@" </dev/null >&2
-fi
+{ tell over; } 2>/dev/null
 `;
 
-/** The script as it is run; its comments would only show up in lists of processes. */
-export const keeperScript: string = source.replaceAll(/^ *(?:#.*)?\n|^ +/gm, '');
+/** The scripts as they are run; their comments would only show up in lists of processes. */
+export const keeperScripts: { readonly first: string; readonly second: string } = {
+  first: withoutComments(first),
+  second: withoutComments(second),
+};
+
+function withoutComments(source: string): string {
+  return source.replaceAll(/^ *(?:#.*)?\n|^ +/gm, '');
+}

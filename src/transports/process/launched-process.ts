@@ -13,6 +13,8 @@ const maxLineBytes = 8192;
 export class LaunchedProcess {
   /** Resolves, and never rejects, when the program has ended and its keeper too; never while it is detached. */
   readonly exited: Promise<ProcessExit>;
+  /** Resolves when the program was detached, by whichever process holds the lease: nobody will learn here how it ends. */
+  readonly left: Promise<void>;
 
   readonly #keeper: ChildProcess;
   readonly #lease: Lease;
@@ -20,18 +22,23 @@ export class LaunchedProcess {
   #identity: ProcessIdentity | undefined;
   #keeperIdentity: ProcessIdentity | undefined;
   #exit: ProcessExit | undefined;
+  #by: 'lease' | 'end' | undefined;
   #detached = false;
   #line = '';
   #waiting = 0;
   #failure: Error | undefined;
   #onStarted: (() => void) | undefined;
   #onExit!: (exit: ProcessExit) => void;
+  #onLeft!: () => void;
 
   constructor(keeper: ChildProcess, lease: Lease) {
     this.#keeper = keeper;
     this.#lease = lease;
     this.exited = new Promise((resolve) => {
       this.#onExit = resolve;
+    });
+    this.left = new Promise((resolve) => {
+      this.#onLeft = resolve;
     });
     keeper.stdout?.setEncoding('latin1').on('data', (text: string) => this.#hear(text));
     keeper.stdout?.on('error', () => undefined);
@@ -85,11 +92,19 @@ export class LaunchedProcess {
       throw new VmError('START_FAILED', 'the keeper ended before it started the program');
   }
 
-  /** Waits for the program's end, and keeps this process alive meanwhile. @throws {VmError} TIMEOUT, ABORTED */
-  async waitExit(options: CallOptions = {}): Promise<ProcessExit> {
+  /** Whether it was detached, by whichever process holds the lease. */
+  get detached(): boolean {
+    return this.#detached;
+  }
+
+  /**
+   * Waits for the program's end, and keeps this process alive meanwhile. Resolves with undefined when it was detached instead.
+   * @throws {VmError} TIMEOUT, ABORTED
+   */
+  async waitExit(options: CallOptions = {}): Promise<ProcessExit | undefined> {
     const scope = callScope('waiting for the process to end', options);
     try {
-      return await this.#busy(() => scope.race(this.exited));
+      return await this.#busy(() => scope.race(Promise.race([this.exited, this.left.then(() => undefined)])));
     } finally {
       scope.release();
     }
@@ -149,14 +164,20 @@ export class LaunchedProcess {
       this.#identity = { ...this.#identity, startTime: parseStat(rest)?.startTime ?? 0 };
       this.#onStarted?.();
     } else if (word === 'exit') {
-      this.#exit = parseExit(rest);
+      const exit = parseExit(rest);
+      this.#exit = exit === undefined || this.#by === undefined ? exit : { ...exit, by: this.#by };
+    } else if (word === 'by') {
+      this.#by = rest === 'lease' ? 'lease' : 'end';
     } else if (word === 'detached') {
       this.#detached = true;
     }
   }
 
   async #keeperGone(): Promise<void> {
-    if (this.#detached && this.#exit === undefined) return;
+    if (this.#detached && this.#exit === undefined) {
+      this.#onLeft();
+      return;
+    }
     if (this.#exit === undefined && this.#identity !== undefined) {
       // Someone killed the keeper: a program that nobody guards must not outlive its owner.
       signalProcess(this.#identity, 'SIGKILL');

@@ -1,15 +1,14 @@
-import { execFile } from 'node:child_process';
 import { close, constants, open, write } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { VmError } from '../../errors.ts';
+import { makeFifos } from './fifo.ts';
 
 /*
  * A lease is a FIFO. A process lives while someone holds its write end; the kernel closes that with its holder, however
  * it ends. Descriptors are bare numbers here: a FileHandle would be closed, and the VM with it, when it is collected.
  */
 
-const run = promisify(execFile);
 const openFile = promisify(open) as (path: string, flags: number, mode?: number) => Promise<number>;
 const closeFile = promisify(close);
 const writeFile = promisify(write) as unknown as (fd: number, text: string) => Promise<number>;
@@ -20,6 +19,17 @@ export class Lease {
 
   constructor(fd: number) {
     this.#fd = fd;
+  }
+
+  /** The descriptor, for a keeper that is about to start. @throws {VmError} NOT_RUNNING */
+  get descriptor(): number {
+    if (this.#fd === undefined) throw new VmError('NOT_RUNNING', 'the lease was let go already');
+    return this.#fd;
+  }
+
+  /** Whether this process still holds it. */
+  get held(): boolean {
+    return this.#fd !== undefined;
   }
 
   /**
@@ -50,9 +60,13 @@ export class Lease {
  * @throws {VmError} HOST_MISSING when there is no `mkfifo`, IO
  */
 export async function makeLease(path: string): Promise<{ lease: Lease; readEnd: number }> {
+  await makeFifos(path);
+  return openLease(path);
+}
+
+/** Opens both ends of a lease that was just made. @throws {VmError} IO */
+export async function openLease(path: string): Promise<{ lease: Lease; readEnd: number }> {
   try {
-    await rm(path, { force: true });
-    await run('mkfifo', ['-m', '600', '--', path]);
     // Read-write first: neither this nor the opening of the read end then waits for the other side (fifo(7)).
     const lease = new Lease(await openFile(path, constants.O_RDWR | constants.O_NOFOLLOW));
     try {
@@ -62,11 +76,8 @@ export async function makeLease(path: string): Promise<{ lease: Lease; readEnd: 
       throw error;
     }
   } catch (error) {
-    const { code, message, syscall } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' && syscall?.startsWith('spawn') === true) {
-      throw new VmError('HOST_MISSING', 'mkfifo is not on this host', { advice: 'Install coreutils.', cause: error });
-    }
-    throw new VmError('IO', `can't make the lease ${path}: ${message}`, { path, errno: code, cause: error });
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new VmError('IO', `can't open the lease ${path}: ${message}`, { path, errno: code, cause: error });
   }
 }
 
@@ -85,4 +96,20 @@ export async function joinLease(path: string): Promise<Lease> {
     }
     throw new VmError('IO', `can't open the lease ${path}: ${message}`, { path, errno: code, cause: error });
   }
+}
+
+/** Whether a keeper reads a lease: it is yet to end its child, or is at it. @throws {VmError} IO */
+export async function hasKeeper(path: string): Promise<boolean> {
+  try {
+    await (await joinLease(path)).release();
+    return true;
+  } catch (error) {
+    if (error instanceof VmError && error.code === 'NOT_RUNNING') return false;
+    throw error;
+  }
+}
+
+/** Resolves when no keeper reads a lease any more. There is no event that tells a writer: this looks again and again. */
+export async function untilUnread(path: string): Promise<void> {
+  for (let pauseMs = 1; await hasKeeper(path); pauseMs = Math.min(pauseMs * 2, 100)) await delay(pauseMs);
 }

@@ -14,7 +14,7 @@ const maxFaultLength = 1_000;
 
 /** One request of a VMM's API: JSON over HTTP/1.1 on a unix socket, as Firecracker and Cloud Hypervisor serve it. */
 export interface RestRequest {
-  method: 'GET' | 'PUT' | 'PATCH';
+  method: 'GET' | 'PUT' | 'PATCH' | 'DELETE';
   target: string;
   /** sent as JSON; no body when undefined */
   body?: unknown;

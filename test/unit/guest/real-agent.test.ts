@@ -1,48 +1,17 @@
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import net from 'node:net';
+import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { GuestAgent } from '../../../src/guest/agent.ts';
-import { connectAgent } from '../../../src/guest/native/agent.ts';
+import { type Guest, startGuest } from './host-agent.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const binary = path.join(root, 'dist/guest/polyvisor-agent');
-
-interface Guest {
-  process: ChildProcess;
-  connect(channel?: number, showsHangup?: boolean): Promise<GuestAgent>;
-  stop(): Promise<void>;
-}
-
-/** The agent as a process of this host, with two channels. */
-async function startGuest(): Promise<Guest> {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'guest-'));
-  const child = spawn(binary, ['--host', folder, '--channels', '2'], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const lines = createInterface(child.stdout);
-  for await (const line of lines) if (line.endsWith('ready')) break;
-  child.stdout.resume();
-  return {
-    process: child,
-    connect: async (channel = 0, showsHangup = true) => {
-      const stream = net.connect(path.join(folder, `agent${channel}.sock`));
-      return await connectAgent(stream, { showsHangup, timeoutMs: 5000 });
-    },
-    stop: async () => {
-      if (child.exitCode === null && child.signalCode === null) {
-        child.kill('SIGTERM');
-        await once(child, 'exit');
-      }
-      rmSync(folder, { recursive: true, force: true });
-    },
-  };
-}
 
 /** Waits until a process of that id is gone, or is a zombie of somebody else. */
 async function gone(pid: number): Promise<void> {

@@ -10,13 +10,8 @@ import { matrix } from './matrix.ts';
  */
 const notYet: Readonly<Record<string, readonly string[]>> = {
   qemu: [
-    'toGrpc',
-    'fromGrpc',
-    'save',
-    'resizeVcpus',
     'cpu hotAdd',
     'cpu hotRemove',
-    'resizeMemory',
     'memory hotAdd',
     'addDevice',
     'hotplugAddDevice',
@@ -32,7 +27,6 @@ const notYet: Readonly<Record<string, readonly string[]>> = {
     'vfio start',
     'vhost-user start',
   ],
-  mock: ['toGrpc', 'fromGrpc', 'save'],
 };
 
 describe.each(driverTypes())('%s', (type) => {

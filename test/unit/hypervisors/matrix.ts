@@ -52,6 +52,8 @@ export const matrix: readonly Line[] = [
   operation('pause', 'W W W U W'),
   operation('resume', 'W W W U W'),
   operation('save', 'W W W U W'),
+  operation('restore', 'W W W U W'),
+  operation('dumpMemory', 'W U V U W'),
   operation('resizeVcpus', 'W U W U W'),
   device('cpu', 'hotAdd', 'W U W U W'),
   device('cpu', 'hotRemove', 'W U W U W'),

@@ -1,7 +1,8 @@
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { inspectVm, listVms, logPath, removeVm } from '../../../src/sandbox/inspect.ts';
+import { inspectVm, listVms, removeVm } from '../../../src/sandbox/inspect.ts';
+import { logPath } from '../../../src/sandbox/logs.ts';
 import { prune } from '../../../src/sandbox/prune.ts';
 import { Vm } from '../../../src/sandbox/vm.ts';
 import { bootId, identify, ownIdentity } from '../../../src/state/process-identity.ts';

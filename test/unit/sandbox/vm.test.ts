@@ -83,7 +83,7 @@ describe('inspect', () => {
       });
       expect(seen.pids).toEqual([seen.pid]);
       expect(Date.now() - Date.parse(seen.createdAt)).toBeLessThan(60_000);
-      expect(readFileSync(seen.console.path, 'utf8')).toBeTypeOf('string');
+      expect(readFileSync(seen.console.log, 'utf8')).toBeTypeOf('string');
       expect(seen.folders.runtime).toContain(vm.id);
     }));
 });
@@ -200,14 +200,16 @@ describe('handles', () => {
       expect((await vm.exec(['echo', 'one'])).stdout).toBe('one\n');
     }));
 
-  it('eight at once; a ninth is told that all channels are busy', () =>
+  it('eight at once; a ninth is told in its time that all channels are busy, or waits for its turn', () =>
     withVm(async (vm) => {
       const others = await Promise.all(Array.from({ length: 7 }, () => Vm.connect('box')));
-      expect(await codeOf(Vm.connect('box'))).toBe('BUSY');
+      expect(await codeOf(Vm.connect('box', { timeoutMs: 200 }))).toBe('BUSY');
+      const ninth = Vm.connect('box');
       const answers = await Promise.all([vm, ...others].map((one, index) => one.exec(['echo', `${index}`])));
       expect(answers.map(({ stdout }) => stdout.trim())).toEqual(['0', '1', '2', '3', '4', '5', '6', '7']);
       await others[0]?.close();
-      const late = await Vm.connect('box');
+      const late = await ninth;
+      expect((await late.exec(['echo', 'late'])).stdout).toBe('late\n');
       await Promise.all([late, ...others].map((one) => one.close()));
     }));
 

@@ -26,13 +26,14 @@ describe('the whole plan', () => {
       -nodefaults
       -display none
       -no-reboot
+      -msg timestamp=on
       -rtc base=utc,driftfix=slew,clock=host
       -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
       -chardev socket,id=qmp,path=/run/pv/abcdef012345/qmp.sock,server=on,wait=off
       -mon chardev=qmp,mode=control
       -chardev pipe,id=events,path=/run/pv/abcdef012345/ev
       -mon chardev=events,mode=control
-      -chardev file,id=console,path=/run/pv/abcdef012345/console.log,append=on
+      -chardev socket,id=console,path=/run/pv/abcdef012345/console.sock,server=on,wait=off,logfile=/run/pv/abcdef012345/console.log,logappend=on
       -serial chardev:console
       -device {"driver":"pci-bridge","bus":"pcie.0","id":"pci-bridge-0","chassis_nr":1,"shpc":false,"addr":"2"}
       -device {"driver":"virtio-serial-pci","id":"serial0","max_ports":9}

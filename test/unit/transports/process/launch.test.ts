@@ -103,7 +103,7 @@ test('the program gets its words, environment and folder exactly', async () => {
   expect(rest.toSorted()).toEqual([at.folder, 'ONE=a b', `PWD=${at.folder}`, 'TWO=$ONE'].toSorted());
 });
 
-test('the program gets no descriptor but its three, and default signals but for two', async () => {
+test('the program gets no descriptor but its three and alive, and default signals but for two', async () => {
   const other = openSync('/etc/passwd', 'r');
   const launched = await launch(at.options(['sleep', '100'], { stderr: at.file('errors') }));
   await until('env and sh are over', () => readFileSync(`/proc/${launched.pid}/comm`, 'utf8') === 'sleep\n');
@@ -112,7 +112,8 @@ test('the program gets no descriptor but its three, and default signals but for 
   expect(stdout).toBe(statSync(at.file('log')).ino);
   expect(stderr).toBe(statSync(at.file('errors')).ino);
   const inherited = inheritable();
-  expect(readdirSync(`/proc/${launched.pid}/fd`).filter((fd) => !inherited.has(fd))).toEqual(['0', '1', '2']);
+  expect(readdirSync(`/proc/${launched.pid}/fd`).filter((fd) => !inherited.has(fd))).toEqual(['0', '1', '2', '6']);
+  expect(statSync(`/proc/${launched.pid}/fd/6`).ino).toBe(statSync(at.file('alive')).ino);
   const status = readFileSync(`/proc/${launched.pid}/status`, 'utf8');
   // SIGINT (2) and SIGQUIT (3)
   expect(/^SigIgn:\s*(\w+)$/m.exec(status)?.[1]).toBe('0000000000000006');

@@ -23,7 +23,7 @@ test('an owner killed with SIGKILL takes program and keeper along, and the prune
   owner.process.kill('SIGKILL');
   await waitGone(child, { timeoutMs: 5000 });
   await waitGone(keeper, { timeoutMs: 5000 });
-  expect(readdirSync(at.folder)).toContain('pruned');
+  await until('the prune command has run', () => readdirSync(at.folder).includes('pruned'));
   expect(await readExit(at.file('exit'))).toEqual({ signal: 'SIGKILL', by: 'lease' });
 });
 
@@ -53,7 +53,7 @@ test('a process that joins the lease keeps the program alive after its owner die
   await lease.release();
   await waitGone(child, { timeoutMs: 5000 });
   await waitGone(keeper, { timeoutMs: 5000 });
-  expect(readdirSync(at.folder)).toContain('pruned');
+  await until('the prune command has run', () => readdirSync(at.folder).includes('pruned'));
   await expect(lease.order('detach')).rejects.toMatchObject({ code: 'NOT_RUNNING' });
 });
 

@@ -32,6 +32,7 @@ export function workspace(): Workspace {
     options: (argv, more = {}) => ({
       argv,
       lease: file('lease'),
+      alive: file('alive'),
       exitFile: file('exit'),
       stdout: file('log'),
       stderr: file('log'),

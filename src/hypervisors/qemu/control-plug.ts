@@ -1,0 +1,75 @@
+import type { CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
+import type { QmpClient } from '../../transports/qmp/client.ts';
+import type { QmpEvent } from '../../transports/qmp/messages.ts';
+
+/** The guest's word on what came and what is to go: source events and status codes of ACPI's _OST (ACPI 6.4, 6.3.5). */
+const deviceCheck = 1;
+const ejectionRequest = 3;
+const ejectionSucceeded = 0;
+const ejectionPending = 0x84;
+
+/** Milliseconds that a guest gets to say that it has seen what came: one that never says so may see it all the same. */
+const insertionMs = 5_000;
+
+/**
+ * Plugs a part and waits until the guest has seen it. A guest without ACPI, or one that is busy, says nothing: the part is there all the same.
+ * @param plug makes it there; what it throws is thrown
+ */
+export async function plugged(qmp: QmpClient, id: string, call: CallOptions, plug: () => Promise<void>): Promise<void> {
+  const seen = qmp.nextEvent((event) => isInsertion(event, id), { signal: call.signal, timeoutMs: insertionMs });
+  seen.catch(() => undefined);
+  await plug();
+  await seen.catch((error: unknown) => {
+    if (VmError.from(error).code !== 'TIMEOUT') throw error;
+  });
+}
+
+/** A part of the machine that the guest is asked to let go of. */
+export interface Part {
+  /** its place in QEMU's tree of objects, such as `/machine/peripheral/cpu-1` */
+  path: string;
+  /** what it is called in messages, such as `a vCPU` */
+  what: string;
+  /** what ACPI calls its slot, for a part without an id: kind and number */
+  slot?: { type: 'CPU' | 'DIMM'; number: number };
+}
+
+/**
+ * Asks the guest for a part, and waits until it is gone.
+ * @throws {VmError} GUEST_REFUSED when the guest says that it keeps it, TIMEOUT, ABORTED, VMM_FAILED, VMM_GONE
+ */
+export async function unplug(qmp: QmpClient, part: Part, call: CallOptions): Promise<void> {
+  const over = new AbortController();
+  const signal = call.signal === undefined ? over.signal : AbortSignal.any([call.signal, over.signal]);
+  const answer = qmp.nextEvent((event) => isGone(event, part) || isRefused(event, part), { signal });
+  // Heard before the request is sent; whoever leaves early must not leave a rejection behind.
+  answer.catch(() => undefined);
+  try {
+    await qmp.execute('device_del', { id: part.path }, call);
+    if (isGone(await answer, part)) return;
+  } finally {
+    over.abort();
+  }
+  throw new VmError('GUEST_REFUSED', `the guest keeps ${part.what}`, { operation: 'device_del' });
+}
+
+function isInsertion({ event, data }: QmpEvent, id: string): boolean {
+  const { info } = data as { info?: Record<string, unknown> };
+  return event === 'ACPI_DEVICE_OST' && info?.['device'] === id && info['source'] === deviceCheck;
+}
+
+/** Under TCG a vCPU itself is never reported as deleted, only the interrupt controller that is a part of it. */
+function isGone({ event, data }: QmpEvent, { path }: Part): boolean {
+  const gone = data['path'];
+  return event === 'DEVICE_DELETED' && typeof gone === 'string' && (gone === path || gone.startsWith(`${path}/`));
+}
+
+function isRefused({ event, data }: QmpEvent, part: Part): boolean {
+  if (event === 'DEVICE_UNPLUG_GUEST_ERROR') return data['path'] === part.path;
+  const { info } = data as { info?: Record<string, unknown> };
+  if (event !== 'ACPI_DEVICE_OST' || info?.['source'] !== ejectionRequest) return false;
+  if (info['status'] === ejectionSucceeded || info['status'] === ejectionPending) return false;
+  if (info['device'] === part.path.split('/').at(-1)) return true;
+  return info['slot-type'] === part.slot?.type && info['slot'] === String(part.slot?.number);
+}

@@ -1,0 +1,80 @@
+import type { HypervisorConfig } from '../../config/vm-config.ts';
+import { VmError } from '../../errors.ts';
+import type { BlockDevice } from '../device.ts';
+import type { Backend, DeviceParts, Properties } from './devices-parts.ts';
+import { blockDriver } from './devices-place.ts';
+
+/** What a disk is, in QEMU's words. Pure. */
+export function blockParts(
+  device: BlockDevice,
+  at: Properties,
+  config: HypervisorConfig,
+  virtio: (name: string) => string,
+): DeviceParts {
+  const driver = blockDriver(device, config);
+  if (driver === 'nvdimm') return nvdimmParts(device);
+  const { id } = device;
+  const drive = `drive-${id}`;
+  const serial = device.serial === undefined ? {} : { serial: device.serial };
+  const threaded = (device.ioThread ?? (config.enableIoThreads && driver === 'virtio-blk')) && driver === 'virtio-blk';
+  const thread = `thread-${id}`;
+  const backends: Backend[] = [
+    ...(threaded ? [{ type: 'object', properties: { 'qom-type': 'iothread', id: thread } } as const] : []),
+    { type: 'blockdev', properties: { 'node-name': drive, ...imageNode(device, config) } },
+  ];
+  if (driver === 'virtio-scsi') return { backends, device: { driver: 'scsi-hd', id, drive, ...serial, ...at } };
+  const own = { ...(threaded ? { iothread: thread } : {}), ...(config.iommuPlatform ? { iommu_platform: true } : {}) };
+  return { backends, device: { driver: virtio('virtio-blk'), id, drive, ...serial, ...own, ...at } };
+}
+
+/** The image and the file below it. A backing file is the one that the caller names, or none, whatever the image says. */
+function imageNode(device: BlockDevice, config: HypervisorConfig): Properties {
+  const { blockDeviceCacheSet, blockDeviceCacheDirect, blockDeviceCacheNoflush } = config;
+  const direct = device.cache?.direct ?? (blockDeviceCacheSet && blockDeviceCacheDirect);
+  const noFlush = device.cache?.noFlush ?? (blockDeviceCacheSet && blockDeviceCacheNoflush);
+  const cache = { direct, 'no-flush': noFlush };
+  const aio = device.aio ?? 'threads';
+  if (aio === 'native' && !direct) {
+    const advice = 'Set `cache: { direct: true }`, or leave `aio` out.';
+    throw new VmError('INVALID_ARGUMENT', "aio native needs cache.direct: it can't wait for the page cache", {
+      field: 'aio',
+      advice,
+    });
+  }
+  const file = (path: string, readOnly: boolean): Properties => ({
+    driver: path.startsWith('/dev/') ? 'host_device' : 'file',
+    filename: path,
+    aio,
+    cache,
+    'read-only': readOnly,
+    // What the guest discards is freed on the host.
+    discard: 'unmap',
+  });
+  const { backing, format, path, readOnly } = device;
+  const image = { driver: format, 'read-only': readOnly, cache, discard: 'unmap', file: file(path, readOnly) };
+  if (format === 'raw') return image;
+  if (backing === undefined) return { ...image, backing: null };
+  const below = backing.format === 'qcow2' ? { backing: null } : {};
+  return { ...image, backing: { driver: backing.format, 'read-only': true, file: file(backing.path, true), ...below } };
+}
+
+/** A file that the guest sees as memory. Its size is the file's, which is known when it is plugged. */
+function nvdimmParts({ id, path, readOnly, sizeBytes }: BlockDevice & { sizeBytes?: number }): DeviceParts {
+  const memory = `memory-${id}`;
+  return {
+    backends: [
+      {
+        type: 'object',
+        properties: {
+          'qom-type': 'memory-backend-file',
+          id: memory,
+          'mem-path': path,
+          size: sizeBytes ?? 0,
+          share: !readOnly,
+          readonly: readOnly,
+        },
+      },
+    ],
+    device: { driver: 'nvdimm', id, memdev: memory, ...(readOnly ? { unarmed: true } : {}) },
+  };
+}

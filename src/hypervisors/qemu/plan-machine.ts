@@ -1,0 +1,81 @@
+import { assetPath } from '../../config/assets.ts';
+import type { HypervisorConfig } from '../../config/vm-config.ts';
+import type { VmContext } from '../hypervisor.ts';
+import { deviceArgument, quoted } from './devices-parts.ts';
+import { machineFamily, type MachineFamily } from './devices-place.ts';
+
+/** What is on each machine's board. Whatever the guest would find and initialise for nothing is off. */
+const boards: Readonly<Record<MachineFamily, string>> = {
+  pc: 'usb=off,vmport=off,hpet=off,graphics=off',
+  q35: 'usb=off,vmport=off,hpet=off,graphics=off,sata=off',
+  microvm: 'rtc=on,pic=on,pit=on,isa-serial=on,pcie=off,usb=off',
+  virt: 'usb=off',
+};
+
+/** Machine, accelerator and vCPUs. */
+export function machineArguments(context: VmContext): string[] {
+  const { config, accel } = context;
+  const kind = machineFamily(config.machineType);
+  const options = [
+    config.machineType ?? 'q35',
+    boards[kind],
+    // Newest first: under KVM the host's own, under TCG the best that is emulated.
+    ...(kind === 'virt' ? [`gic-version=${accel === 'kvm' ? 'host' : 'max'}`] : []),
+    // By ACPI the guest finds its devices, but then it has no timer to measure the others by: under KVM it needs none.
+    ...(kind === 'microvm' ? [`acpi=${accel === 'kvm' ? 'on' : 'off'}`] : []),
+    ...(config.iommu && accel === 'kvm' ? ['kernel-irqchip=split'] : []),
+    'mem-merge=on,dump-guest-core=off',
+    ...config.machineAccelerators,
+  ];
+  return [
+    ...['-machine', options.join(',')],
+    ...['-accel', accel === 'tcg' ? 'tcg,thread=multi' : 'kvm'],
+    ...['-cpu', cpu(context, kind)],
+    ...['-smp', topology(config)],
+    ...flash(config),
+  ];
+}
+
+/** The IOMMU of q35, in front of every device that it is to translate for. */
+export function iommuArguments(config: HypervisorConfig): string[] {
+  if (!config.iommu) return [];
+  return deviceArgument({ driver: 'intel-iommu', intremap: 'on', 'device-iotlb': true, 'caching-mode': true });
+}
+
+/** With a dump to be made, a guest that panics says so by a device of its own, where its kernel has a driver for it, and stays. */
+export function panicArguments({ guestMemoryDumpPath, machineType }: HypervisorConfig): string[] {
+  if (guestMemoryDumpPath === undefined) return [];
+  const family = machineFamily(machineType);
+  const stay = ['-action', 'panic=pause'];
+  if (family === 'microvm') return stay;
+  return [...stay, ...deviceArgument({ driver: family === 'virt' ? 'pvpanic-pci' : 'pvpanic' })];
+}
+
+/**
+ * TCG offers all it can emulate but `erms`: with that flag kernel and C library copy by `rep movsb`, which is emulated byte by byte
+ * and takes three times as long as the other way.
+ */
+function cpu({ config, accel }: VmContext, kind: MachineFamily): string {
+  const emulated = kind === 'virt' ? 'max' : 'max,-erms';
+  return [config.cpuModel ?? (accel === 'kvm' ? 'host' : emulated), ...config.cpuFeatures].join(',');
+}
+
+/** With NUMA each node is a socket, so that the guest's scheduler sees what belongs together. */
+function topology({ vcpus, maxVcpus, numaMapping }: HypervisorConfig): string {
+  const sockets = numaMapping.length;
+  const shape = sockets === 0 ? '' : `,sockets=${sockets},cores=${maxVcpus / sockets},threads=1`;
+  return `cpus=${vcpus},maxcpus=${maxVcpus}${shape}`;
+}
+
+/** Firmware in flash: its code read-only, its variables (in the second file) writable. */
+function flash({ pflash }: HypervisorConfig): string[] {
+  return pflash.flatMap((path, unit) => [
+    '-drive',
+    `if=pflash,unit=${unit},format=raw,readonly=${unit === 0 ? 'on' : 'off'},file=${quoted(path)}`,
+  ]);
+}
+
+export function firmwareArguments(config: HypervisorConfig): string[] {
+  const firmware = assetPath(config, 'firmware');
+  return firmware === undefined ? [] : ['-bios', firmware];
+}

@@ -1,0 +1,22 @@
+import type { VmContext } from '../hypervisor.ts';
+import type { LaunchPlan } from '../launch-plan.ts';
+import { backendId, cpuId, moduleId } from './plan-ids.ts';
+import { deviceArgument, object } from './devices-parts.ts';
+import { plan } from './plan.ts';
+import { backend } from './plan-memory.ts';
+import type { SavedMachine } from './state-saved.ts';
+
+/** What QEMU is told that is to go on with a saved VM: the machine as it was, with what was plugged, waiting for the stream. Pure. */
+export function restorePlan(context: VmContext, binary: string, saved: SavedMachine): LaunchPlan {
+  const { machineType, vcpus, hostMemoryMiB } = saved;
+  const asSaved = { ...context, hostMemoryMiB, config: { ...context.config, machineType, vcpus } };
+  const fresh = plan(asSaved, binary);
+  const cpus = saved.pluggedCpus.flatMap(({ place, type, props }) =>
+    deviceArgument({ driver: type, id: cpuId(place), ...props }),
+  );
+  const modules = saved.modules.flatMap(({ slot, sizeMiB, addr }) => [
+    ...object(backend(context.config, backendId(slot), sizeMiB)),
+    ...deviceArgument({ driver: 'pc-dimm', id: moduleId(slot), memdev: backendId(slot), slot, addr }),
+  ]);
+  return { ...fresh, argv: [...fresh.argv, ...cpus, ...modules, '-S', '-incoming', 'defer'] };
+}

@@ -1,0 +1,101 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
+import type { Passed } from '../../transports/file-stream.ts';
+import type { QmpClient } from '../../transports/qmp/client.ts';
+import type { VmContext } from '../hypervisor.ts';
+import type { MemoryModule } from '../memory-modules.ts';
+import { cpuPlaces, isFilled } from './control-cpus.ts';
+import { memoryModules } from './control-memory.ts';
+import type { MachineInfo } from './wire.ts';
+
+/** What is beside the stream of a saved VM: the machine into which it must be loaded again. */
+export interface SavedMachine {
+  schema: 1;
+  /** of the QEMU that saved it */
+  version: string;
+  /** with its version, such as `pc-q35-7.2`: the guest must find the same machine in a newer QEMU */
+  machineType: string;
+  /** it bounds the memory that can be plugged, and with it the machine's addresses */
+  hostMemoryMiB: number;
+  /** vCPUs at start, without those that were unplugged since */
+  vcpus: number;
+  pluggedCpus: { place: number; type: string; props: Readonly<Record<string, number>> }[];
+  modules: (MemoryModule & { addr: number })[];
+  /** the file with memory and devices */
+  stream: Passed;
+}
+
+const names = { machine: 'qemu.json', stream: 'qemu.state' } as const;
+
+/** Where the stream of a saved VM is. */
+export function streamFile(folder: string): string {
+  return path.join(folder, names.stream);
+}
+
+/** What a QEMU that runs is made of, as far as that isn't in the configuration. */
+export async function describeMachine(
+  qmp: QmpClient,
+  { config, hostMemoryMiB }: Pick<VmContext, 'config' | 'hostMemoryMiB'>,
+  call: CallOptions,
+): Promise<Omit<SavedMachine, 'stream'>> {
+  const { major, minor, micro } = (await qmp.greeted).version.qemu;
+  const filled = [...(await cpuPlaces(qmp, call)).entries()].filter(([, cpu]) => isFilled(cpu));
+  const pluggedCpus = filled
+    .filter(([, cpu]) => cpu['qom-path']?.startsWith('/machine/peripheral/') === true)
+    .map(([place, { type, props }]) => ({ place, type, props }));
+  return {
+    schema: 1,
+    version: `${major}.${minor}.${micro}`,
+    machineType: await versionedMachine(qmp, config.machineType ?? 'q35', call),
+    hostMemoryMiB,
+    vcpus: filled.length - pluggedCpus.length,
+    pluggedCpus,
+    modules: await memoryModules(qmp, call),
+  };
+}
+
+export async function writeSaved(folder: string, saved: SavedMachine): Promise<void> {
+  const file = path.join(folder, names.machine);
+  try {
+    await writeFile(file, `${JSON.stringify(saved, undefined, 2)}\n`, { flag: 'wx', mode: 0o600 });
+  } catch (error) {
+    throw VmError.from(error, 'IO', { path: file });
+  }
+}
+
+/** @throws {VmError} FILE_NOT_FOUND, STATE_INVALID when this is no VM that this version saved */
+export async function readSaved(folder: string): Promise<SavedMachine> {
+  const file = path.join(folder, names.machine);
+  let saved: Partial<SavedMachine> | null;
+  try {
+    saved = JSON.parse(await readFile(file, 'utf8')) as Partial<SavedMachine> | null;
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new VmError(missing ? 'FILE_NOT_FOUND' : 'STATE_INVALID', `${file} cannot be read`, {
+      path: file,
+      cause: error,
+    });
+  }
+  if (!isSaved(saved)) throw new VmError('STATE_INVALID', `${file} is not what this version writes`, { path: file });
+  return saved;
+}
+
+function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {
+  return (
+    saved?.schema === 1 &&
+    typeof saved.machineType === 'string' &&
+    Number.isInteger(saved.hostMemoryMiB) &&
+    Number.isInteger(saved.vcpus) &&
+    Array.isArray(saved.pluggedCpus) &&
+    Array.isArray(saved.modules) &&
+    typeof saved.stream?.sha256 === 'string'
+  );
+}
+
+/** `q35` means another machine in each version of QEMU. */
+async function versionedMachine(qmp: QmpClient, machineType: string, call: CallOptions): Promise<string> {
+  const machines = await qmp.execute<MachineInfo[]>('query-machines', undefined, call);
+  return machines.find(({ alias }) => alias === machineType)?.name ?? machineType;
+}

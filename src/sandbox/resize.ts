@@ -1,0 +1,57 @@
+import { callScope, type CallOptions } from '../config/call-options.ts';
+import { VmError } from '../errors.ts';
+import type { GuestAgent } from '../guest/agent.ts';
+import type { HeldVm } from './held-vm.ts';
+
+/** What a VM is to have. What is absent stays as it is. */
+export interface VmResizeOptions extends CallOptions {
+  /** from 1 to `maxVcpus` */
+  vcpus?: number | undefined;
+  /** in MiB, from what the VM started with; rounded up to what the guest adds memory by */
+  memoryMiB?: number | undefined;
+}
+
+/** What a resize came to, as the VMM says. What was not asked for is absent. */
+export interface VmResizeResult {
+  vcpus?: { before: number; after: number };
+  memoryMiB?: { before: number; after: number };
+}
+
+/** Most guests' memory block (x86-64 below 64 GiB); used when the guest says none. */
+const usualBlockMiB = 128;
+
+/**
+ * Gives a running VM another number of vCPUs or another size of memory; resolves when the guest uses it. Memory before vCPUs: when one of
+ * the two fails, the result of the other stays.
+ * @throws {VmError} INVALID_ARGUMENT, INVALID_STATE, UNSUPPORTED, GUEST_REFUSED, TIMEOUT, ABORTED, VMM_FAILED
+ */
+export async function resizeVm(
+  held: HeldVm,
+  agent: GuestAgent,
+  { vcpus, memoryMiB, ...limits }: VmResizeOptions,
+): Promise<VmResizeResult> {
+  if (vcpus === undefined && memoryMiB === undefined)
+    throw new VmError('INVALID_ARGUMENT', 'at least one of vcpus and memoryMiB is needed', { operation: 'resize' });
+  const scope = callScope(`resize of ${held.name}`, limits);
+  const call = { signal: scope.signal };
+  const result: VmResizeResult = {};
+  try {
+    await held.locate();
+    if (memoryMiB !== undefined) {
+      const { memoryBlockBytes } = await agent.online(call);
+      const blockMiB = memoryBlockBytes === 0 ? usualBlockMiB : memoryBlockBytes / 2 ** 20;
+      const done = await held.hypervisor.resizeMemory(memoryMiB, blockMiB, false, call);
+      await held.change({ memoryMiB: done.memoryMiB });
+      result.memoryMiB = { before: done.beforeMiB, after: done.memoryMiB };
+    }
+    if (vcpus !== undefined) {
+      result.vcpus = await held.hypervisor.resizeVcpus(vcpus, call);
+      await held.change({ vcpus: result.vcpus.after });
+    }
+    // A guest may leave what comes offline until it is told to use it.
+    await agent.online(call);
+    return result;
+  } finally {
+    scope.release();
+  }
+}

@@ -1,0 +1,108 @@
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { callScope, type CallOptions } from '../config/call-options.ts';
+import { readHostFacts } from '../config/host.ts';
+import { parseHypervisorType } from '../config/hypervisor-type.ts';
+import { VmError } from '../errors.ts';
+import { loadDriver } from '../hypervisors/registry.ts';
+import { places } from '../state/paths.ts';
+import type { VmToBe } from './bring-up.ts';
+import type { HeldVm } from './held-vm.ts';
+import { pauseVm, resumeVm } from './pause-vm.ts';
+import { assetHashes, checkAssets, readManifest, type SnapshotManifest, writeManifest } from './snapshot-manifest.ts';
+import { madeUpName } from './vm-name.ts';
+
+/** How a VM is saved. */
+export interface SnapshotOptions extends CallOptions {
+  /** hears how many bytes of memory and devices have been written */
+  onProgress?: ((bytes: number) => void) | undefined;
+}
+
+/** How a VM is made of a snapshot. */
+export interface RestoreOptions extends CallOptions {
+  /** of the new VM; one is made up when absent */
+  name?: string | undefined;
+  /** the VM outlives this process; default false */
+  detached?: boolean | undefined;
+  /** path of the network namespace in which the VMM is started */
+  networkNamespace?: string | undefined;
+}
+
+/**
+ * Saves a VM's memory and devices into a new or empty folder. The VM stands still meanwhile, and goes on if it ran. Its disks are not part
+ * of it: they must be as they are now when the snapshot is restored. Nothing is left in the folder when it fails.
+ * @throws {VmError} INVALID_ARGUMENT when the folder holds something; INVALID_STATE, UNSUPPORTED, VMM_FAILED with the VMM's reason, IO,
+ *   TIMEOUT, ABORTED
+ */
+export async function saveVm(held: HeldVm, folder: string, options: SnapshotOptions): Promise<SnapshotManifest> {
+  const { onProgress, ...limits } = options;
+  const target = path.resolve(folder);
+  const scope = callScope(`snapshot of ${held.name}`, limits);
+  const call = { signal: scope.signal };
+  try {
+    const { image, vcpus, memoryMiB } = await held.locate();
+    const made = await emptyFolder(target);
+    const ran = held.hypervisor.state === 'running';
+    try {
+      const { config, accel } = held.context;
+      const assets = await assetHashes(config);
+      if (ran) await pauseVm(held, call);
+      try {
+        await held.hypervisor.save(target, { ...call, onProgress });
+      } finally {
+        // Also after a caller gave up: it had no paused VM before.
+        if (ran) await resumeVm(held);
+      }
+      const manifest: SnapshotManifest = {
+        schema: 1,
+        createdAt: new Date().toISOString(),
+        name: held.name,
+        hypervisor: held.hypervisor.type,
+        accel,
+        config,
+        image,
+        size: { vcpus, memoryMiB },
+        assets,
+      };
+      await writeManifest(target, manifest);
+      return manifest;
+    } catch (error) {
+      await clear(target, made);
+      throw error;
+    }
+  } finally {
+    scope.release();
+  }
+}
+
+/**
+ * What a VM is to be that goes on from a snapshot.
+ * @throws {VmError} FILE_NOT_FOUND, FILE_INVALID when there is no snapshot, or a file it needs has changed; UNKNOWN_HYPERVISOR
+ */
+export async function vmOfSnapshot(folder: string, options: RestoreOptions): Promise<VmToBe> {
+  const restoreFrom = path.resolve(folder);
+  const manifest = await readManifest(restoreFrom);
+  await checkAssets(manifest.assets);
+  const { config, accel, image, size } = manifest;
+  const module = await loadDriver(parseHypervisorType(manifest.hypervisor));
+  const host = await readHostFacts();
+  const { name = madeUpName(), networkNamespace } = options;
+  return { at: places(), host, module, config, accel, name, image, size, networkNamespace, restoreFrom };
+}
+
+/** @returns whether the folder was made */
+async function emptyFolder(folder: string): Promise<boolean> {
+  try {
+    const made = await mkdir(folder, { recursive: true, mode: 0o700 });
+    if (made !== undefined) return true;
+    if ((await readdir(folder)).length === 0) return false;
+  } catch (error) {
+    throw VmError.from(error, 'IO', { path: folder });
+  }
+  throw new VmError('INVALID_ARGUMENT', `${folder} is not empty`, { path: folder, operation: 'save' });
+}
+
+async function clear(folder: string, made: boolean): Promise<void> {
+  if (made) return rm(folder, { recursive: true, force: true });
+  for (const name of await readdir(folder)) await rm(path.join(folder, name), { recursive: true, force: true });
+}
