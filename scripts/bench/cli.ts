@@ -76,9 +76,10 @@ export async function cliRunCpuMs(runs: number): Promise<number> {
 /** The processor time of a VM's VMM, as it was when it was last seen. */
 async function vmmCpuMs(name: string, ended: Promise<unknown>): Promise<number> {
   const store = new VmStore();
-  let [over, pid, ms] = [false, 0, 0];
-  void ended.then(() => (over = true));
-  while (!over) {
+  const over = new AbortController();
+  void ended.then(() => over.abort());
+  let [pid, ms] = [0, 0];
+  while (!over.signal.aborted) {
     if (pid === 0) pid = (await store.read(name).catch(() => undefined))?.vmm?.pid ?? 0;
     else ms = processMs(pid) ?? ms;
     await delay(pid === 0 ? 20 : 2);

@@ -33,7 +33,7 @@ async function timed(count: number, boot: () => Promise<() => Promise<void>>): P
   const started = performance.now();
   const booted = await Promise.allSettled(Array.from({ length: count }, boot));
   const wallMs = performance.now() - started;
-  await Promise.all(booted.map((one) => (one.status === 'fulfilled' ? one.value() : undefined)));
+  await Promise.all(booted.flatMap((one) => (one.status === 'fulfilled' ? [one.value()] : [])));
   for (const one of booted) if (one.status === 'rejected') throw one.reason;
   return wallMs;
 }

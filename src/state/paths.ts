@@ -68,6 +68,10 @@ export const vmFiles: {
   exit(folder: string): string;
   vmmLog(folder: string): string;
   lockToken(folder: string): string;
+  confinement(folder: string): string;
+  jail(folder: string): string;
+  jailMounts(folder: string): string;
+  jailCopies(folder: string): string;
   events(folder: string): string;
   devices(folder: string): string;
   daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
@@ -86,6 +90,14 @@ export const vmFiles: {
   exit: (folder) => path.join(folder, 'exit'),
   /** what the VMM wrote on stdout and stderr; opened by us, so it needs no place in the VMM's folder */
   vmmLog: (folder) => path.join(folder, 'vmm.log'),
+  /** how the VMM is confined */
+  confinement: (folder) => path.join(folder, 'confinement.json'),
+  /** mount points: the VMM's root, in its own mount namespace */
+  jail: (folder) => path.join(folder, 'jail'),
+  /** what is mounted there, as fstab(5) */
+  jailMounts: (folder) => path.join(folder, 'jail.fstab'),
+  /** copies of files that the VMM's uid may not read */
+  jailCopies: (folder) => path.join(folder, 'jail-copies'),
   /** random part of the names of this VM's locks (lock.ts) */
   lockToken: (folder) => path.join(folder, 'lock-token'),
   /** what happened to the VM, a line of JSON each (event-log.ts) */

@@ -1,5 +1,6 @@
 /* A fuzzer for the parsers of what a host sends: builds a plausible stream, mutates it, and feeds it in pieces of two
    different sizes; both must find the same. Deterministic for a seed. Usage: fuzz SEED MILLISECONDS */
+#include "address.h"
 #include "agent.h"
 #include "fields.h"
 #include "frame.h"
@@ -54,10 +55,21 @@ static size_t put_fields(uint8_t *at) {
   return length;
 }
 
+/* An address, often with a byte of it changed. */
+static size_t put_address(uint8_t *at) {
+  static const char *const some[] = {"tcp:127.0.0.1:80", "tcp:[fe80::1]:65535", "tcp:localhost:0", "unix:/run/a.sock", "tcp:[::ffff:1.2.3.4]:9"};
+  const char *text = some[draw(sizeof some / sizeof some[0])];
+  size_t length = strlen(text);
+  memcpy(at, text, length);
+  if (draw(2)) at[draw((uint32_t)length)] = (uint8_t)(draw(3) ? '0' + draw(11) : draw(256));
+  return length;
+}
+
 static size_t put_frame(uint8_t *at) {
-  static const uint8_t types[] = {FRAME_HELLO, FRAME_PING, FRAME_SPAWN, FRAME_SPAWN, FRAME_DATA, FRAME_CREDIT, FRAME_SIGNAL};
+  static const uint8_t types[] = {FRAME_HELLO, FRAME_PING, FRAME_SPAWN, FRAME_SPAWN, FRAME_DATA, FRAME_CREDIT, FRAME_SIGNAL, FRAME_DIAL};
   uint8_t type = types[draw(sizeof types)];
-  size_t length = type == FRAME_SPAWN ? put_fields(at + FRAME_HEADER)
+  size_t length = type == FRAME_SPAWN  ? put_fields(at + FRAME_HEADER)
+                  : type == FRAME_DIAL ? put_address(at + FRAME_HEADER)
                                       : put_bytes(at + FRAME_HEADER, draw(20) ? draw(200) : draw(FRAME_PAYLOAD_MAX + 1));
   frame_header(at, type, draw(10), (uint32_t)length);
   return FRAME_HEADER + length;
@@ -81,6 +93,18 @@ static size_t make_stream(uint8_t *at) {
   return length;
 }
 
+/* What is an address stays one when it is written down again. */
+static void use_address(const struct frame *f) {
+  struct address found[2], again[2];
+  char text[ADDRESS_TEXT_MAX], other[ADDRESS_TEXT_MAX];
+  const char *why;
+  if (address_parse(f->payload, f->length, found, &why) == 0) return;
+  address_format(&found[0], text);
+  expect_true(address_parse((const uint8_t *)text, strlen(text), again, &why) == 1, "an address that can be read again");
+  address_format(&again[0], other);
+  expect_true(strcmp(text, other) == 0, "the same address");
+}
+
 /* Everything a session does with a payload before it acts on it. */
 static void use_frame(const struct frame *f) {
   struct spawn_request request;
@@ -95,6 +119,7 @@ static void use_frame(const struct frame *f) {
     expect_true(bytes <= f->length, "strings no longer than the payload");
   }
   spawn_request_free(&request);
+  use_address(f);
 }
 
 /* Feeds the stream in pieces of at most `piece` bytes. Returns a digest of what was found. */

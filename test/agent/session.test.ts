@@ -124,14 +124,6 @@ it('drops frames for streams that have ended', async () => {
   await pong();
 });
 
-it('answers requests it lacks with ENOSYS', async () => {
-  await client.open();
-  const stream = client.request(types.get, text(80, '/etc'));
-  const { stream: on, payload } = await client.next();
-  expect([on, new Fields(payload).number(tags.errno)]).toEqual([stream, 38]);
-  await pong();
-});
-
 it('has at most 256 streams open, and tells the one too many', async () => {
   await client.open();
   const streams = Array.from({ length: 257 }, () => client.spawn(['sleep', '60']));

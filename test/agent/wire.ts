@@ -13,9 +13,15 @@ export const types = {
   resize: 0x15,
   exit: 0x16,
   cancel: 0x17,
+  put: 0x20,
   get: 0x21,
+  dial: 0x22,
+  listen: 0x23,
+  accepted: 0x24,
   done: 0x25,
   sync: 0x30,
+  online: 0x31,
+  rescan: 0x32,
   info: 0x33,
   poweroff: 0x34,
 } as const;
@@ -54,6 +60,16 @@ export const tags = {
   cpusOnline: 67,
   reseeds: 68,
   processes: 69,
+  memoryBlocks: 70,
+  memoryBlockBytes: 71,
+  path: 80,
+  address: 81,
+  listener: 82,
+  top: 83,
+  follow: 84,
+  entries: 85,
+  bytes: 86,
+  skipped: 87,
 } as const;
 
 export interface Frame {

@@ -24,6 +24,10 @@ export interface ContractFixture {
   /** configuration of a small guest with our agent in it */
   config(): Promise<VmConfigInput>;
   accel: 'kvm' | 'tcg';
+  /** what sets this fixture apart from another one of the same VMM */
+  variant?: string | undefined;
+  /** a known defect of this VMM's version: whoever talks with the agent must connect anew after a resume */
+  resumeEndsSessions?: boolean | undefined;
 }
 
 interface Machine {
@@ -36,6 +40,7 @@ let serial = 0;
 
 /** The suite that every driver must pass: what the interface promises, asked of the VMM itself. */
 export function describeHypervisor(module: HypervisorModule, fixture: ContractFixture): void {
+  const title = [module.type, fixture.variant].filter((part) => part !== undefined).join(' ');
   const make = async (change: VmConfigInput = {}): Promise<Machine> => {
     const host = await readHostFacts();
     const config = completeConfig({ ...(await fixture.config()), ...change }, { fields: module.fields, host });
@@ -79,7 +84,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       (error: unknown) => (error instanceof VmError ? error.code : String(error)),
     );
 
-  describe(`${module.type}: declarations`, () => {
+  describe(`${title}: declarations`, () => {
     it('says of every configuration field whether it uses it', () => {
       expect(() => assertCovers(module.fields)).not.toThrow();
     });
@@ -90,7 +95,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
     });
   });
 
-  describe(`${module.type}: before a start`, () => {
+  describe(`${title}: before a start`, () => {
     it('plans purely: the same context gives the same plan, and nothing is made', async () =>
       withMachine(async ({ context, hypervisor }) => {
         const first = module.plan(context, '/usr/bin/vmm');
@@ -142,7 +147,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       }));
   });
 
-  describe(`${module.type}: a running VM`, () => {
+  describe(`${title}: a running VM`, () => {
     let machine: Machine;
     let link: AgentLink;
 
@@ -205,8 +210,14 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
     });
 
     it('names the socket between host and guest', async () => {
-      const socket = await machine.hypervisor.generateSocket(false);
-      expect(socket).toMatchObject({ kind: 'unix', name: 'agent.channel.0', id: 'charch0', deviceId: 'channel0' });
+      const { hypervisor } = machine;
+      // A VMM has serial ports for its agent, or a vsock.
+      const vsock = hypervisor.channels()[0]?.name.startsWith('vsock') ?? false;
+      const expected = vsock
+        ? { kind: 'hybrid-vsock', port: 1024 }
+        : { kind: 'unix', name: 'agent.channel.0', id: 'charch0', deviceId: 'channel0' };
+      expect(await hypervisor.generateSocket(vsock)).toMatchObject(expected);
+      expect(await codeOf(hypervisor.generateSocket(!vsock))).toBe('UNSUPPORTED');
     });
 
     it('stands still while it is paused', async () => {
@@ -222,11 +233,15 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       } finally {
         await hypervisor.resume();
       }
+      if (fixture.resumeEndsSessions === true) {
+        await link.close();
+        link = await agentOf(machine);
+      }
       await link.agent.ping({ timeoutMs: 60_000 });
     });
 
     it.each([...operations])('does %s, or refuses it as declared', async (operation) => {
-      const support = module.capabilities.operations[operation];
+      const support = machine.hypervisor.capabilities().operations[operation];
       if (support === true) return expect(typeof machine.hypervisor[operation]).toBe('function');
       expect(await codeOf(callAnyhow(machine.hypervisor, operation))).toBe('UNSUPPORTED');
       return undefined;
@@ -237,7 +252,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
     itChanges(module, { machine: () => machine, link: () => link, withMachine, agentOf, codeOf });
   });
 
-  describe(`${module.type}: the end`, () => {
+  describe(`${title}: the end`, () => {
     it('stops, says so, and can be cleaned up twice', async () =>
       withMachine(async ({ hypervisor }) => {
         await hypervisor.create();

@@ -28,9 +28,17 @@ export interface Owner {
 }
 
 /** Starts owner.ts as a process of its own. */
-export function startOwner(options: VmOptions, then?: 'close'): Owner {
-  const script = fileURLToPath(new URL('owner.ts', import.meta.url));
-  const words = [JSON.stringify(options), ...(then === undefined ? [] : [then])];
+export function startOwner(options: VmOptions, then?: 'close' | 'exit' | 'throw'): Owner {
+  return startProgram('owner.ts', [JSON.stringify(options), ...(then === undefined ? [] : [then])]);
+}
+
+/** Starts adopter.ts as a process of its own: it takes over the VM of that name. */
+export function startAdopter(name: string): Owner {
+  return startProgram('adopter.ts', [name]);
+}
+
+function startProgram(file: string, words: readonly string[]): Owner {
+  const script = fileURLToPath(new URL(file, import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', script, ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

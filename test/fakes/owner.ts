@@ -1,7 +1,7 @@
 /*
  * A program for tests to kill: creates the VM that its first argument describes, says so in a line of JSON, and stays.
  * Before, it prints a line for every phase, so that it can be killed in the middle. With `close` as its second argument
- * it does not stay, but closes the VM and ends as a script does that forgets it.
+ * it does not stay, but closes the VM and ends as a script does that forgets it; with `exit` or `throw` it ends with the VM open.
  */
 import { Vm } from '../../src/sandbox/vm.ts';
 import type { VmOptions } from '../../src/sandbox/vm-options.ts';
@@ -16,4 +16,6 @@ const vm = await Vm.create({
 const { pid, folders } = await vm.inspect();
 say({ name: vm.name, id: vm.id, pid, folders });
 if (then === 'close') await vm.close();
+else if (then === 'exit') process.exit(3);
+else if (then === 'throw') throw new Error('a mistake of the user: not a failure of the test');
 else setInterval(() => undefined, 60_000);

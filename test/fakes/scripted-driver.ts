@@ -36,6 +36,7 @@ export function scripted(refused: { operations?: readonly Operation[]; devices?:
   const driver = new Proxy({} as Driver, {
     get: (_, name) => {
       if (name === 'process') return () => on.get('process') ?? { pid: process.pid, startTime: 0, bootId: '' };
+      if (name === 'offers') return undefined;
       if (name === 'runState') return async () => (await on.get('runState')?.()) ?? (paused ? 'paused' : 'running');
       return async (): Promise<unknown> => {
         calls.push(String(name));

@@ -1,5 +1,16 @@
+import { readHostFacts } from '../../src/config/host.ts';
+import type { VmConfigInput } from '../../src/config/vm-config.ts';
 import { firecracker } from '../../src/hypervisors/firecracker/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { defaultGuest } from './guest.ts';
 
-describeHypervisor(firecracker, { accel: 'kvm', config: defaultGuest });
+const { version = '', path: hypervisorPath } = await firecracker.probe(await readHostFacts());
+const resumeEndsSessions = ['1.16.0', '1.16.1'].includes(version);
+const jailed = async (): Promise<VmConfigInput> => ({
+  ...(await defaultGuest()),
+  jailerPath: process.env['POLYVISOR_JAILER'] ?? '/usr/bin/jailer',
+  ...(hypervisorPath === undefined ? {} : { hypervisorPath }),
+});
+
+describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: defaultGuest });
+describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: jailed, variant: 'in its jail' });

@@ -30,7 +30,7 @@ it('the life of a detached VM: many processes, a new name, and three ends of whi
   const vm = await Vm.create({ ...smallGuest, name: 'cat', detached: true, start: false });
   try {
     await figures(vm);
-    await manyProcesses(vm);
+    await manyProcesses();
     await renamed(vm);
     await panicked(vm);
     await rebooted(vm);
@@ -53,7 +53,7 @@ async function figures(vm: Vm): Promise<void> {
 }
 
 /** Two, then eight processes use it at once; one more waits for its turn. */
-async function manyProcesses(vm: Vm): Promise<void> {
+async function manyProcesses(): Promise<void> {
   const two = await Promise.all([program('exec', 'cat', '--', 'echo', 'a'), program('inspect', 'cat')]);
   expect(two.map(({ code }) => code)).toEqual([0, 0]);
   // With the first handle eight channels are held.

@@ -100,7 +100,9 @@ export const keeperName = 'polyvisor-keeper';
 
 /** The program with what it runs through. */
 function programWords({ argv, env, through }: LaunchOptions, program: string): string[] {
-  return [...environment(env ?? {}), ...(through?.program ?? []), ...guarded(program), ...argv.slice(1)];
+  const words = through?.program ?? [];
+  // A command in front of the program is what `env` runs, whatever the program's name.
+  return [...environment(env ?? {}), ...words, ...(words.length > 0 ? [program] : guarded(program)), ...argv.slice(1)];
 }
 
 /** The arguments of the keeper's shell. */

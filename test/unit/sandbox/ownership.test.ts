@@ -79,7 +79,7 @@ it('the adopter of a detached VM detaches it again: no keeper remains, and it ca
       expect(keepers()).toBe(1);
       expect((await new VmStore().read('ball')).owner?.pid).toBe(process.pid);
       await vm.detach();
-      await until('nothing is beside the VMM', () => `${[...namingHome().keys()]}` === `${pid}`);
+      await until('nothing is beside the VMM', () => [...namingHome().keys()].join() === `${pid}`);
       expect(await vm.inspect()).toMatchObject({ detached: true, status: 'running' });
     }
     await vm.adopt();

@@ -77,8 +77,8 @@ describe('spans', () => {
 });
 
 describe('a logger', () => {
-  const recorder = (): { lines: unknown[][]; logger: Logger } => {
-    const lines: unknown[][] = [];
+  const recorder = (): { lines: [level: string, message: string, facts: unknown][]; logger: Logger } => {
+    const lines: [level: string, message: string, facts: unknown][] = [];
     const write = (level: string) => (message: string, facts: unknown) => void lines.push([level, message, facts]);
     return {
       lines,

@@ -1,0 +1,19 @@
+import { afterAll, beforeAll, it } from 'vitest';
+import { keepsAcrossTests } from '../support/leaks.ts';
+import { type Actor, checkModel, startActor } from './model.ts';
+
+// The compiler that tsx runs beside each actor; keepers of VMs that one actor took over and the other one ended go with the first.
+keepsAcrossTests('process', /esbuild|polyvisor-keeper|^\d+ \/bin\/sh -c pid=/);
+
+let actors: [Actor, Actor];
+beforeAll(async () => {
+  actors = [await startActor(), await startActor()];
+});
+afterAll(async () => {
+  for (const actor of actors) await actor.end();
+});
+
+const runs = process.env['POLYVISOR_CRASH'] === 'all' ? 300 : 25;
+
+it('two processes that use one mock VM at random see what is so', () =>
+  checkModel({ actors, options: { hypervisor: 'mock' } }, runs, 14));
