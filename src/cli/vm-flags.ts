@@ -1,8 +1,9 @@
 import path from 'node:path';
 import { type Command, Option } from 'commander';
-import { deserializeParams } from '../config/kernel-params.ts';
+import { type ConfinementLevel, confinementLevels } from '../confinement/level.ts';
+import { deserializeParams, kernelWords } from '../config/kernel-params.ts';
 import type { VmOptions } from '../sandbox/vm-options.ts';
-import { memoryMiB, wholeNumber } from './option-values.ts';
+import { cpuShare, memoryMiB, wholeNumber } from './option-values.ts';
 
 /** What a command line says about a VM to be made. */
 export interface VmFlags {
@@ -15,6 +16,8 @@ export interface VmFlags {
   initrd?: string;
   append?: string;
   hypervisorPath?: string;
+  confinement?: ConfinementLevel;
+  cpuLimit?: number;
   startTimeout?: number;
 }
 
@@ -29,12 +32,21 @@ export function addVmFlags(command: Command): Command {
     .option('--kernel <file>', 'kernel to boot instead of the default guest')
     .option('--initrd <file>', 'initrd for that kernel')
     .option('--append <words>', 'kernel parameters, after ours')
-    .option('--hypervisor-path <file>', "the VMM's program (default: looked up in PATH)");
+    .option('--hypervisor-path <file>', "the VMM's program (default: looked up in PATH)")
+    .addOption(
+      new Option('--confinement <level>', 'how the VMM is confined (default: strict as root, best otherwise)').choices(
+        confinementLevels,
+      ),
+    )
+    .addOption(
+      new Option('--cpu-limit <cpus>', 'most processor time that the VMM may use, such as 0.5').argParser(cpuShare),
+    );
 }
 
 /** The same as options of the library. Paths become absolute, from the current folder. */
 export function vmOptions(flags: VmFlags): VmOptions {
-  const { name, hypervisor, accel, memory, cpus, kernel, initrd, append, hypervisorPath, startTimeout } = flags;
+  const { name, hypervisor, accel, memory, cpus, kernel, initrd, append, hypervisorPath } = flags;
+  const { confinement, cpuLimit, startTimeout } = flags;
   return {
     name,
     hypervisor,
@@ -44,6 +56,8 @@ export function vmOptions(flags: VmFlags): VmOptions {
     kernel: absolute(kernel),
     initrd: absolute(initrd),
     hypervisorPath: absolute(hypervisorPath),
+    confinement,
+    cpuLimit,
     startTimeoutMs: startTimeout,
     kernelParams: append === undefined ? undefined : deserializeParams(kernelWords(append)),
   };
@@ -52,9 +66,4 @@ export function vmOptions(flags: VmFlags): VmOptions {
 function absolute(file: string | undefined): string | undefined {
   // An empty one stays wrong instead of becoming the current folder.
   return file === undefined || file === '' ? file : path.resolve(file);
-}
-
-/** Words of a kernel command line: blanks inside double quotes separate nothing, as in the kernel's own parser. */
-function kernelWords(text: string): string[] {
-  return text.match(/(?:"[^"]*"?|[^\s"])+/g) ?? [];
 }

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
+import type { ConfinementLevel } from '../confinement/level.ts';
 import type { HostFacts } from '../config/host.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
@@ -18,6 +19,7 @@ import { endForwarder } from './forwarder.ts';
 import { HeldVm } from './held-vm.ts';
 import { noteEvent } from './life-events.ts';
 import { prune } from './prune.ts';
+import { removeFiles } from './remove-files.ts';
 
 /** A VM that is to be: everything about it has been decided. */
 export interface VmToBe {
@@ -29,6 +31,8 @@ export interface VmToBe {
   name: string;
   image?: string | undefined;
   networkNamespace?: string | undefined;
+  confinement?: ConfinementLevel | undefined;
+  cpuLimit?: number | undefined;
   startTimeoutMs?: number | undefined;
   /** folder of a snapshot, of which the guest goes on; it boots otherwise */
   restoreFrom?: string | undefined;
@@ -86,17 +90,17 @@ export const lifeLock = 'life';
  * @throws {VmError} NAME_IN_USE, PERMISSION, IO
  */
 export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) => void): Promise<HeldVm> {
-  const { module, config, accel, name, networkNamespace } = vm;
+  const { module, config, accel, name } = vm;
   const store = new VmStore(vm.at);
   report('create', `creating ${name}`);
   const { vcpus, memoryMiB } = { ...config, ...vm.size };
   const image = vm.image === undefined ? {} : { image: vm.image };
   const record = await reserve(store, { name, hypervisor: module.type, accel, vcpus, memoryMiB, ...image });
-  const context = contextOf(store, record, { config, networkNamespace }, vm.host.memoryMiB);
+  const context = contextOf(store, record, vm, vm.host.memoryMiB);
   const held = new HeldVm(store, context, manage(module, context));
   try {
     await noteEvent(store, record, 'created', {});
-    await storeConfig(store.folder(name), config, networkNamespace);
+    await storeConfig(store.folder(name), vm);
     return held;
   } catch (error) {
     await tearDown(held);
@@ -156,7 +160,7 @@ export async function tearDown(held: HeldVm): Promise<void> {
   const { hypervisor } = held;
   if (hypervisor.state === 'running' || hypervisor.state === 'paused') await hypervisor.kill();
   await hypervisor.cleanup();
-  if (found) await store.remove(held.name);
+  if (found) await removeFiles(store, { name: held.name, id: held.id });
   // A record that can't be read does not say where this is.
   await rm(runtimeFolder(store.places, held.id), { recursive: true, force: true });
 }

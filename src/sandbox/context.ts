@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import type { ConfinementLevel } from '../confinement/level.ts';
 import { cliProgram } from '../config/package-files.ts';
 import { readHostFacts } from '../config/host.ts';
 import { parseHypervisorType } from '../config/hypervisor-type.ts';
@@ -11,20 +12,23 @@ import { vmFiles } from '../state/paths.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
 
-/** What is kept beside a VM's record, so that any process can make its context again. */
-interface StoredConfig {
-  schema: 1;
+/** What a VM is made of beside its record. */
+export interface VmSettings {
   config: HypervisorConfig;
   networkNamespace?: string | undefined;
+  confinement?: ConfinementLevel | undefined;
+  cpuLimit?: number | undefined;
+}
+
+/** What is kept beside a VM's record, so that any process can make its context again. */
+interface StoredConfig extends VmSettings {
+  schema: 1;
 }
 
 /** Writes down a VM's complete configuration. */
-export async function storeConfig(
-  folder: string,
-  config: HypervisorConfig,
-  networkNamespace: string | undefined,
-): Promise<void> {
-  const stored: StoredConfig = { schema: 1, config, networkNamespace };
+export async function storeConfig(folder: string, settings: VmSettings): Promise<void> {
+  const { config, networkNamespace, confinement, cpuLimit } = settings;
+  const stored: StoredConfig = { schema: 1, config, networkNamespace, confinement, cpuLimit };
   await writeAtomically(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
 
@@ -32,7 +36,7 @@ export async function storeConfig(
 export function contextOf(
   store: VmStore,
   record: VmRecord,
-  stored: { config: HypervisorConfig; networkNamespace?: string | undefined },
+  stored: VmSettings,
   hostMemoryMiB: number,
 ): VmContext {
   return {
@@ -42,6 +46,8 @@ export function contextOf(
     accel: record.accel === 'kvm' ? 'kvm' : 'tcg',
     hostMemoryMiB,
     networkNamespace: stored.networkNamespace,
+    confinement: stored.confinement,
+    cpuLimit: stored.cpuLimit,
     runtimeFolder: record.runtimeFolder,
     stateFolder: store.folder(record.name),
     // By its id: it may get another name.

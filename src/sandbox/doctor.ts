@@ -1,6 +1,10 @@
 import { agentBinary } from '../config/package-files.ts';
 import { type HostFacts, readHostFacts } from '../config/host.ts';
 import { type HypervisorType, hypervisorTypes } from '../config/hypervisor-type.ts';
+import { defaultLevel } from '../confinement/confinement.ts';
+import { type MissingMeasure, missingMeasures } from '../confinement/confinement-plan.ts';
+import { readHostPowers } from '../confinement/host-powers.ts';
+import type { ConfinementLevel } from '../confinement/level.ts';
 import { VmError } from '../errors.ts';
 import { judgeKvm, type KvmVerdict } from '../hypervisors/accel.ts';
 import type { HostVerdict } from '../hypervisors/hypervisor.ts';
@@ -21,6 +25,8 @@ export interface DoctorReport {
   host: HostFacts;
   kvm: KvmVerdict;
   hypervisors: HypervisorReport[];
+  /** how a VMM is confined when nothing else is asked for, and the measures that this user can't take on this host */
+  confinement: { level: ConfinementLevel; missing: MissingMeasure[] };
   /** the default guest, if it is built */
   image: { name: string; kernelRelease: string; folder: string } | undefined;
 }
@@ -32,7 +38,8 @@ export async function doctor(): Promise<DoctorReport> {
   const hypervisors = await Promise.all(hypervisorTypes.map((type) => report(type, host, kvm)));
   const image = await findImage(places().images, defaultImageName, agentBinary).catch(() => undefined);
   const found = image && { name: image.name, kernelRelease: image.manifest.kernelRelease, folder: image.folder };
-  return { host, kvm, hypervisors, image: found };
+  const confinement = { level: defaultLevel(), missing: missingMeasures(await readHostPowers()) };
+  return { host, kvm, hypervisors, confinement, image: found };
 }
 
 async function report(type: HypervisorType, host: HostFacts, kvm: KvmVerdict): Promise<HypervisorReport> {

@@ -1,4 +1,6 @@
 import type { HypervisorConfig } from '../config/vm-config.ts';
+import { readConfinement } from '../confinement/confinement.ts';
+import type { ConfinementPlan } from '../confinement/confinement-plan.ts';
 import { VmError } from '../errors.ts';
 import type { ConsoleLocation } from '../hypervisors/hypervisor.ts';
 import { isAlive, isFrozen, signalProcess } from '../state/process-identity.ts';
@@ -8,6 +10,7 @@ import { waitGone } from '../transports/process/wait-gone.ts';
 import { recall } from './context.ts';
 import { settle, settleIfPossible } from './ending.ts';
 import { endForwarder } from './forwarder.ts';
+import { removeFiles } from './remove-files.ts';
 import { type PublishedPort, publishedPorts } from './ports.ts';
 import { isDetached, statusOf } from './status.ts';
 
@@ -48,6 +51,8 @@ export interface VmInspection extends VmSummary {
   folders: { state: string; runtime: string };
   console: ConsoleLocation;
   networkNamespace?: string | undefined;
+  /** how the VMM was confined when it was last started */
+  confinement?: ConfinementPlan | undefined;
 }
 
 /** All VMs of this user. Never fails because of one of them. */
@@ -77,6 +82,7 @@ export async function describeVm(store: VmStore, name: string): Promise<VmInspec
     ports: publishedPorts(record),
     folders: { state: context.stateFolder, runtime: context.runtimeFolder },
     console: await driver.console(),
+    confinement: readConfinement(context.stateFolder),
     ...(context.networkNamespace === undefined ? {} : { networkNamespace: context.networkNamespace }),
   };
 }
@@ -91,7 +97,7 @@ export async function removeVm(name: string, options: { force?: boolean } = {}):
   if (entry?.record === undefined) {
     // Reading tells a missing VM from a broken one; a broken one can only be removed as files.
     if (entry === undefined || options.force !== true) await store.read(name);
-    await store.remove(name);
+    await removeFiles(store, { name });
     return;
   }
   const status = statusOf(entry.record);
@@ -112,7 +118,7 @@ export async function removeVm(name: string, options: { force?: boolean } = {}):
   }
   await endVmm(store, entry.record);
   await endForwarder(entry.record);
-  await store.remove(name);
+  await removeFiles(store, entry.record);
 }
 
 /** Ends the VMM of a VM by its driver or, where what a driver needs can't be read, by its process alone. */

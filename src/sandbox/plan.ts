@@ -1,5 +1,8 @@
 import type { HypervisorType } from '../config/hypervisor-type.ts';
 import { assetPath } from '../config/assets.ts';
+import { previewConfinement } from '../confinement/confinement.ts';
+import type { ConfinementPlan } from '../confinement/confinement-plan.ts';
+import { confinementRequest } from '../hypervisors/confinement-request.ts';
 import type { LaunchPlan } from '../hypervisors/launch-plan.ts';
 import { usableBinary } from '../hypervisors/vmm-process.ts';
 import { contextOf } from './context.ts';
@@ -13,6 +16,8 @@ import { runtimeFolder } from '../state/paths.ts';
 export interface PlannedVm {
   hypervisor: HypervisorType;
   plan: LaunchPlan;
+  /** how the VMM would be confined; a uid of its own is the first of the range here */
+  confinement: ConfinementPlan;
 }
 
 /** The id that stands in a plan for the one that a real VM would get. */
@@ -42,7 +47,10 @@ export async function planVm(options: VmOptions = {}): Promise<PlannedVm> {
     runtimeFolder: runtimeFolder(at, planId),
     accel: prepared.accel,
   };
-  const { networkNamespace } = split;
-  const context = contextOf(new VmStore(at), record, { config, networkNamespace }, host.memoryMiB);
-  return { hypervisor: module.type, plan: module.plan(context, binary) };
+  const { networkNamespace, cpuLimit } = split;
+  const settings = { config, networkNamespace, cpuLimit, confinement: prepared.confinement };
+  const context = contextOf(new VmStore(at), record, settings, host.memoryMiB);
+  const plan = module.plan(context, binary);
+  const confinement = await previewConfinement(confinementRequest(context, plan));
+  return { hypervisor: module.type, plan, confinement };
 }

@@ -5,6 +5,7 @@ import { agentBinary } from '../config/package-files.ts';
 import { deserializeParams } from '../config/kernel-params.ts';
 import { parseConfig } from '../config/parse.ts';
 import type { HypervisorConfig, VmConfigInput } from '../config/vm-config.ts';
+import type { ConfinementLevel } from '../confinement/level.ts';
 import { VmError } from '../errors.ts';
 import { type AccelChoice, decideAccel, type KvmVerdict } from '../hypervisors/accel.ts';
 import type { HypervisorModule } from '../hypervisors/hypervisor.ts';
@@ -13,6 +14,7 @@ import { buildDefaultImage } from '../images/build.ts';
 import { defaultImageName, type GuestImage } from '../images/image.ts';
 import { findImage } from '../images/store.ts';
 import { type Places, places } from '../state/paths.ts';
+import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { tryKvm } from './kvm-trial.ts';
 import type { SplitOptions } from './vm-options.ts';
@@ -26,6 +28,7 @@ export interface Prepared {
   accel: 'kvm' | 'tcg';
   /** name of the guest image, when it is one of ours */
   image: string | undefined;
+  confinement: ConfinementLevel;
 }
 
 /** Checks the configuration against schema, VMM and host, chooses the accelerator, and sees to it that a guest is there. */
@@ -54,7 +57,8 @@ export async function prepare(
         };
   const config = completeConfig(guest, { fields: module.fields, host });
   await checkAssets(config, options.call.signal);
-  const facts = { at, host, module, config, image: image?.name };
+  const confinement = await chooseConfinement(module, options.confinement, options.onEvent);
+  const facts = { at, host, module, config, image: image?.name, confinement };
   if (module.accels.length === 0) return { ...facts, accel: 'tcg' };
   const trial = (): Promise<KvmVerdict> => tryKvm(facts, options.call);
   const { accel, notice } = await decideAccel(

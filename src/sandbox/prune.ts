@@ -6,6 +6,7 @@ import { VmStore } from '../state/store.ts';
 import { hasKeeper } from '../transports/process/lease.ts';
 import { waitGone } from '../transports/process/wait-gone.ts';
 import { endForwarder } from './forwarder.ts';
+import { removeFiles } from './remove-files.ts';
 import { hasOwner, isAbandoned, isDetached } from './status.ts';
 
 /** Milliseconds that the kernel gets to end a VMM after SIGKILL. */
@@ -32,7 +33,7 @@ export async function prune(name?: string, options: { id?: string | undefined } 
     await endOrphan(vm.folder, vm.record);
     if (!isAbandoned(vm.record)) continue;
     await endForwarder(vm.record);
-    await store.remove(vm.name);
+    await removeFiles(store, vm.record);
     removed.push(vm.name);
   }
   return removed;

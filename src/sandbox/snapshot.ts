@@ -3,10 +3,12 @@ import path from 'node:path';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { readHostFacts } from '../config/host.ts';
 import { parseHypervisorType } from '../config/hypervisor-type.ts';
+import type { ConfinementLevel } from '../confinement/level.ts';
 import { VmError } from '../errors.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { places } from '../state/paths.ts';
 import type { VmToBe } from './bring-up.ts';
+import { chooseConfinement } from './choose-confinement.ts';
 import type { HeldVm } from './held-vm.ts';
 import { pauseVm, resumeVm } from './pause-vm.ts';
 import { assetHashes, checkAssets, readManifest, type SnapshotManifest, writeManifest } from './snapshot-manifest.ts';
@@ -26,6 +28,9 @@ export interface RestoreOptions extends CallOptions {
   detached?: boolean | undefined;
   /** path of the network namespace in which the VMM is started */
   networkNamespace?: string | undefined;
+  /** as for `Vm.create` */
+  confinement?: ConfinementLevel | undefined;
+  cpuLimit?: number | undefined;
 }
 
 /**
@@ -86,8 +91,10 @@ export async function vmOfSnapshot(folder: string, options: RestoreOptions): Pro
   const { config, accel, image, size } = manifest;
   const module = await loadDriver(parseHypervisorType(manifest.hypervisor));
   const host = await readHostFacts();
-  const { name = madeUpName(), networkNamespace } = options;
-  return { at: places(), host, module, config, accel, name, image, size, networkNamespace, restoreFrom };
+  const { name = madeUpName(), networkNamespace, cpuLimit } = options;
+  const confinement = await chooseConfinement(module, options.confinement, () => undefined);
+  const decided = { name, networkNamespace, confinement, cpuLimit, restoreFrom };
+  return { at: places(), host, module, config, accel, image, size, ...decided };
 }
 
 /** @returns whether the folder was made */

@@ -81,18 +81,20 @@ export class Telemetry {
   follow(name: string, facts: LogFacts, end: () => Promise<LogFacts>): void {
     if (this.#logger === undefined && this.#spans === undefined) return;
     const span = this.#spans?.start(name, facts);
-    end().then(
-      (more) => {
+    const followed = async (): Promise<void> => {
+      try {
+        const more = await end();
         span?.set(more);
         span?.end();
         this.log('debug', name, { ...facts, ...more });
-      },
-      (error: unknown) => {
+      } catch (error) {
+        // Whoever waits for it is told: here it is only noted.
         span?.end(error);
         const { code, rawMessage } = VmError.from(error);
         this.log('warn', name, { ...facts, code, error: rawMessage });
-      },
-    );
+      }
+    };
+    void followed();
   }
 }
 

@@ -2,6 +2,7 @@ import type { CallOptions } from '../config/call-options.ts';
 import { type HypervisorType, parseHypervisorType } from '../config/hypervisor-type.ts';
 import { validateName } from '../config/names.ts';
 import type { VmConfigInput } from '../config/vm-config.ts';
+import { type ConfinementLevel, parseConfinementLevel } from '../confinement/level.ts';
 import { VmError } from '../errors.ts';
 import type { VmEventListener } from './events.ts';
 import type { Logger } from './telemetry.ts';
@@ -16,6 +17,13 @@ export interface VmOptions extends VmConfigInput, CallOptions {
   detached?: boolean | undefined;
   /** path of the network namespace in which the VMM is started */
   networkNamespace?: string | undefined;
+  /**
+   * how the VMM is confined: `strict`, by every measure or not at all (the default as root); `best`, by what this user can
+   * have on this host (the default otherwise); `off`
+   */
+  confinement?: ConfinementLevel | undefined;
+  /** CPUs' worth of time that the VMM may use, such as 0.5; no limit by default */
+  cpuLimit?: number | undefined;
   /** milliseconds until the guest must have answered; default 60,000 with KVM, 180,000 with TCG */
   startTimeoutMs?: number | undefined;
   onEvent?: VmEventListener | undefined;
@@ -31,6 +39,8 @@ export interface SplitOptions {
   name: string | undefined;
   detached: boolean;
   networkNamespace: string | undefined;
+  confinement: ConfinementLevel | undefined;
+  cpuLimit: number | undefined;
   startTimeoutMs: number | undefined;
   onEvent: VmEventListener;
   start: boolean;
@@ -48,6 +58,8 @@ export function splitOptions(options: VmOptions): SplitOptions {
     name,
     detached,
     networkNamespace,
+    confinement,
+    cpuLimit,
     startTimeoutMs,
     onEvent,
     start,
@@ -66,6 +78,8 @@ export function splitOptions(options: VmOptions): SplitOptions {
   ) {
     throw wrong('startTimeoutMs', 'milliseconds above 0', startTimeoutMs);
   }
+  if (cpuLimit !== undefined && !(typeof cpuLimit === 'number' && cpuLimit >= 0.01 && cpuLimit <= 65_536))
+    throw wrong('cpuLimit', 'a number of CPUs from 0.01 on', cpuLimit);
   if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function')
     throw wrong('signal', 'an AbortSignal', signal);
   if (onEvent !== undefined && typeof onEvent !== 'function') throw wrong('onEvent', 'a function', onEvent);
@@ -79,6 +93,8 @@ export function splitOptions(options: VmOptions): SplitOptions {
     name: name === undefined ? undefined : validateName(name),
     detached: detached ?? false,
     networkNamespace,
+    confinement: confinement === undefined ? undefined : parseConfinementLevel(confinement),
+    cpuLimit,
     startTimeoutMs,
     onEvent: onEvent ?? ((): void => undefined),
     start: start ?? true,

@@ -22,7 +22,7 @@ export function doctor(): Command {
 }
 
 /** The report for people. */
-export function doctorText({ host, kvm, hypervisors, image }: DoctorReport): string {
+export function doctorText({ host, kvm, hypervisors, confinement, image }: DoctorReport): string {
   const rows = hypervisors.map(({ type, usable, accel = '', version = '', path = '' }) => [
     type,
     usable ? 'yes' : 'no',
@@ -39,6 +39,11 @@ export function doctorText({ host, kvm, hypervisors, image }: DoctorReport): str
   return [
     `host    ${host.arch}, ${host.cpus} CPUs, ${host.memoryMiB} MiB of memory`,
     `kvm     ${{ usable: 'yes', broken: 'no', doubtful: 'perhaps' }[kvm.state]}: ${kvm.reason}`,
+    `confine ${confinement.level}${confinement.missing.length === 0 ? ': every measure can be taken' : `: ${confinement.missing.length} of its measures can not be taken`}`,
+    ...confinement.missing.flatMap(({ measure, reason, advice }) => [
+      `        without ${measure}: ${reason}`,
+      `          -> ${inOurWords(advice)}`,
+    ]),
     `guest   ${image === undefined ? 'not built yet: `polyvisor image build`, or the first run makes it' : `${image.name}, Linux ${image.kernelRelease}`}`,
     '',
     table(['HYPERVISOR', 'USABLE', 'ACCEL', 'VERSION', 'PROGRAM'], rows),

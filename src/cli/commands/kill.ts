@@ -18,7 +18,7 @@ export function kill(): Command {
     .addOption(
       new Option('-s, --signal <signal>', 'a name or number, sent to the VMM itself')
         .argParser(signalName)
-        .default('SIGKILL' as NodeJS.Signals),
+        .default('SIGKILL'),
     )
     .option('--json', 'print a JSON array of the names')
     .action(async (names: string[], { signal, json }: KillFlags) => {

@@ -20,8 +20,8 @@ export function plan(): Command {
       const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
       const onEvent = progress.onEvent.bind(progress);
       const planned = await planVm({ ...vmOptions(flags), onEvent }).finally(() => progress.end());
-      if (flags.json === true) printJson({ hypervisor: planned.hypervisor, ...planned.plan });
-      else print(planText(planned.plan));
+      if (flags.json === true) printJson({ hypervisor: planned.hypervisor, ...planned.plan, confinement: planned.confinement });
+      else print([...confinementLines(planned.confinement), planText(planned.plan)].join('\n'));
     });
 }
 
@@ -43,6 +43,30 @@ export function planText({ binary, argv, env, files, requests }: PlannedVm['plan
     );
   }
   return lines.join('\n');
+}
+
+/** How the VMM would be confined, as comments. */
+export function confinementLines(plan: PlannedVm['confinement']): string[] {
+  const { level, uid, noNewPrivileges, capabilities, namespaces, jail, cgroup, maxFileBytes, missing } = plan;
+  const kept = capabilities === 'all' ? 'all that the caller has' : capabilities.join(', ') || 'none';
+  const limits = (cgroup?.limits ?? []).map(({ file, value }) => `${value} > ${file}`);
+  const lines = [
+    `confinement ${level}`,
+    `  uid and gid: ${uid ?? "the caller's"}${noNewPrivileges ? ', no-new-privs' : ''}; capabilities: ${kept}`,
+    `  namespaces of its own: ${namespaces.join(', ') || 'none'}`,
+    ...(jail === undefined ? ['  it sees: all that the caller sees'] : ['  it sees:', ...sees(jail)]),
+    ...(limits.length === 0 ? [] : ['  cgroup:', ...limits.map((limit) => `    ${limit}`)]),
+    ...(maxFileBytes === undefined ? [] : [`  largest file that it may write: ${maxFileBytes} bytes`]),
+    ...missing.map(({ measure, reason }) => `  missing: ${measure} (${reason})`),
+  ];
+  return lines.map((line) => `# ${line}`);
+}
+
+function sees({ mounts, nodes, copies }: NonNullable<PlannedVm['confinement']['jail']>): string[] {
+  const shown = mounts.map(
+    ({ path, readOnly }) => `    ${path}${readOnly ? '' : ' (writable)'}${copies.includes(path) ? ' (a copy)' : ''}`,
+  );
+  return [...shown, ...nodes.map(({ path }) => `    ${path} (a node of its own)`)];
 }
 
 function comment(text: string): string[] {

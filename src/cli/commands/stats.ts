@@ -68,7 +68,7 @@ async function show(vms: readonly Vm[], flags: StatsFlags, signal: AbortSignal):
       print(`${lively && forever ? '\u001B[H\u001B[J' : ''}${statisticsTable(rows)}`);
     if (!forever) break;
   }
-  await Promise.all(watches.map((watch) => watch.return?.()));
+  for (const watch of watches) await watch.return?.();
 }
 
 /** What VMs use, as a table. */
