@@ -19,7 +19,7 @@ export const errorCodes = {
   BUSY: ['Another process holds what the operation needs.', 'Try again when the other one is done.'],
   UNSUPPORTED: ['This VMM, or this version of it, cannot do the operation.', 'docs/hypervisors.md says which one can.'],
   UNKNOWN_HYPERVISOR: ['There is no hypervisor type of this name.', 'Use qemu, firecracker, clh, acrn or mock.'],
-  FILE_NOT_FOUND: ['A file that the configuration names does not exist.', 'Correct the path.'],
+  FILE_NOT_FOUND: ['A file that a call or the configuration names does not exist.', 'Correct the path.'],
   FILE_UNREADABLE: ['A file exists but may not be read.', 'Change its permissions, or run as a user who may read it.'],
   FILE_INVALID: ['A file is not what it should be: empty, a folder, or of the wrong content.', 'Name another file.'],
   HOST_MISSING: [
@@ -41,6 +41,10 @@ export const errorCodes = {
     "Read the console's last lines in the error; give more time with `startTimeoutMs`.",
   ],
   GUEST_PANICKED: ["The guest's kernel panicked.", "Read the console's last lines in the error."],
+  GUEST_REFUSED: [
+    'The guest did not let go of a device, a vCPU or memory.',
+    'Have the guest stop using it, and try again.',
+  ],
   VMM_FAILED: ['The VMM answered a request with an error.', "The VMM's own words are in the message."],
   VMM_GONE: ['The VMM ended while something was asked of it.', '`polyvisor logs --source vmm` shows its last words.'],
   AGENT_PROTOCOL: [
@@ -59,14 +63,37 @@ export const errorCodes = {
   ],
   EXEC_FAILED: ['The program could not be started in the guest.', 'The message says which step failed.'],
   NONZERO_EXIT: ['The command ended with a non-zero exit code, and `check` was set.', 'The result is in the error.'],
+  CONNECT_FAILED: [
+    'No program in the guest took the connection, or it broke.',
+    'See whether the server in the guest runs, and on which address it listens.',
+  ],
   TIMEOUT: ['The call did not finish in the time that it was given.', 'Give more time with `timeoutMs`.'],
   ABORTED: ["The call was ended by the caller's signal.", 'Nothing: this is what was asked.'],
   OUTPUT_LIMIT: [
     'A command wrote more than may be collected; it was ended.',
     'Iterate over the output, or raise `maxOutputBytes`.',
   ],
+  ARCHIVE_INVALID: [
+    'A tar stream is damaged, or holds what may not come out of a guest: names that lead elsewhere, devices, duplicates.',
+    'Do not trust this guest. What was whole before that entry has been copied.',
+  ],
+  COPY_LIMIT: [
+    'A guest sends more than may be copied out of it.',
+    'Raise `limits`, if the guest is to be trusted with that much of the disk.',
+  ],
+  COPY_INCOMPLETE: [
+    'Sockets, fifos and devices cannot be copied; everything else was.',
+    'Leave them out, or copy the folders beside them one by one.',
+  ],
   IMAGE_BUILD_FAILED: ['A guest image could not be made.', 'The message names the step and what the tool said.'],
-  IMAGE_NOT_FOUND: ['There is no guest image of this name.', 'Run `polyvisor image build`.'],
+  IMAGE_INVALID: [
+    'An image to be imported is damaged, of a wrong digest, or holds what no image may hold.',
+    'Get it again from whoever made it. Nothing of it was stored.',
+  ],
+  IMAGE_NOT_FOUND: [
+    'There is no guest image of this name.',
+    '`polyvisor image ls` lists the images; `polyvisor image build` makes the default one.',
+  ],
   PERMISSION: ['A file or folder does not belong to us, or may not be used.', 'Correct its owner or its mode.'],
   STATE_INVALID: ["A VM's state on disk cannot be read.", 'Remove the VM: `polyvisor rm -f NAME`.'],
   IO: ['The host refused to read or write.', 'The message names the file and the reason.'],
@@ -87,6 +114,8 @@ export interface ErrorFacts {
   /** configuration field */
   field?: string | undefined;
   path?: string | undefined;
+  /** line of the file `path`, from 1 */
+  line?: number | undefined;
   exitCode?: number | undefined;
   signal?: string | undefined;
   /** Linux' name of an error number, such as ENOENT */

@@ -15,6 +15,11 @@ export interface FieldUse {
   readonly maxVcpus?: number;
 }
 
+/** Whether a field is unused because our driver lacks it, and not because it has no meaning for the VMM: drivers say so in these words. */
+export function isNotYet(reason: string): boolean {
+  return reason.endsWith('does not offer it yet');
+}
+
 /**
  * Checks that a VMM says of every config field, once, whether it uses it. For tests.
  * @throws {VmError} INTERNAL naming the fields that are missing, named twice, unknown or without a reason

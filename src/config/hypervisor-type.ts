@@ -14,15 +14,19 @@ const aliases: ReadonlyMap<string, HypervisorType> = new Map([['cloud-hypervisor
  * @throws {VmError} UNKNOWN_HYPERVISOR when the text names none of them
  */
 export function parseHypervisorType(value: unknown): HypervisorType {
-  const known = hypervisorTypes.find((type) => type === value);
+  const known = findHypervisorType(value);
   if (known !== undefined) return known;
-  const alias = typeof value === 'string' ? aliases.get(value) : undefined;
-  if (alias !== undefined) return alias;
   const given = typeof value === 'string' ? printable(value) : typeof value;
   throw new VmError('UNKNOWN_HYPERVISOR', `Unknown hypervisor type ${given} (known: ${hypervisorTypes.join(', ')})`, {
     field: 'hypervisor',
     advice: `Use one of ${hypervisorTypes.join(', ')}.`,
   });
+}
+
+/** The hypervisor id that the text stands for, if it does. */
+export function findHypervisorType(value: unknown): HypervisorType | undefined {
+  const known = hypervisorTypes.find((type) => type === value);
+  return known ?? (typeof value === 'string' ? aliases.get(value) : undefined);
 }
 
 // The text may come from anywhere and ends in a terminal: keep it short and free of control characters.

@@ -37,3 +37,8 @@ export function deserializeParams(words: readonly string[]): Param[] {
       return at < 0 ? { key: word, value: '' } : { key: word.slice(0, at), value: word.slice(at + 1) };
     });
 }
+
+/** Words of a kernel command line: blanks inside double quotes separate nothing, as in the kernel's own parser. */
+export function kernelWords(text: string): string[] {
+  return text.match(/(?:"[^"]*"?|[^\s"])+/g) ?? [];
+}

@@ -6,7 +6,7 @@ import type { Param } from './kernel-params.ts';
 import { MAX_LIST_ENTRIES, MAX_PATH_LENGTH, MAX_VALUE_LENGTH } from './limits.ts';
 import type { ConfigField, VmConfigInput } from './vm-config.ts';
 
-// The only file that loads zod: a command that needs no config starts without it.
+// What loads zod is loaded late: a command that needs no config starts without it.
 
 const noControlCharacters = /^\P{Cc}*$/u;
 
@@ -51,7 +51,8 @@ function schemaOf(type: FieldType): z.ZodType {
 
 const known = new Map<ConfigField, z.ZodType>();
 
-function schemaOfField(name: ConfigField): z.ZodType {
+/** The schema of one field; it may be absent. */
+export function schemaOfField(name: ConfigField): z.ZodType {
   const schema = known.get(name) ?? schemaOf(configFields[name].type).optional();
   known.set(name, schema);
   return schema;

@@ -28,6 +28,8 @@ export const vmmFiles: {
   ownLog(folder: string): string;
   metrics(folder: string): string;
   deviceSocket(folder: string, id: string): string;
+  monitorSocket(folder: string): string;
+  anchorDisk(folder: string): string;
 } = {
   qmpSocket: (folder) => path.join(folder, 'qmp.sock'),
   /** channel 0 to 7 of the guest agent */
@@ -53,6 +55,10 @@ export const vmmFiles: {
   metrics: (folder) => path.join(folder, 'metrics.json'),
   /** of a device that has one: hashed, since a device's id may be longer than a socket's path has room for */
   deviceSocket: (folder, id) => path.join(folder, `device-${hash(id)}.sock`),
+  /** commands for acrn-dm */
+  monitorSocket: (folder) => path.join(folder, 'monitor.sock'),
+  /** a disk that acrn-dm needs to be able to end */
+  anchorDisk: (folder) => path.join(folder, 'anchor.img'),
 };
 
 /** No socket of ours in the VMM's folder has a longer name than this one. */
@@ -74,6 +80,7 @@ export const vmFiles: {
   jailCopies(folder: string): string;
   events(folder: string): string;
   devices(folder: string): string;
+  hugePages(folder: string): string;
   daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
 } = {
   /** the configuration as it was given */
@@ -104,6 +111,8 @@ export const vmFiles: {
   events: (folder) => path.join(folder, 'events.jsonl'),
   /** the VM's devices and where they are plugged */
   devices: (folder) => path.join(folder, 'devices.json'),
+  /** how many of the host's huge pages were reserved for the VM */
+  hugePages: (folder) => path.join(folder, 'huge-pages.json'),
   /** of a device's own process, such as a folder's virtiofsd */
   daemon: (folder, id, what) => path.join(folder, `daemon-${id}.${what}`),
 };

@@ -6,7 +6,7 @@ import type { CallOptions } from '../config/call-options.ts';
 import { isValidName, validateName } from '../config/names.ts';
 import { suggest } from '../config/suggest.ts';
 import { VmError } from '../errors.ts';
-import { writeAtomically } from './atomic-file.ts';
+import { writeAtomically, writeUnflushed } from './atomic-file.ts';
 import { lock } from './lock.ts';
 import { places, runtimeFolder, stagingName, stagingOf, vmFiles, vmFolder, type Places } from './paths.ts';
 import { ensurePrivateFolder } from './private-folder.ts';
@@ -68,7 +68,7 @@ export class VmStore {
     try {
       await mkdir(staging, { mode: 0o700 });
       await mkdir(record.runtimeFolder, { mode: 0o700 });
-      await writeAtomically(vmFiles.state(staging), format(record));
+      await writeUnflushed(vmFiles.state(staging), format(record));
       await rename(staging, folder);
     } catch (error) {
       await rm(staging, { recursive: true, force: true });
@@ -133,7 +133,8 @@ export class VmStore {
       const changed = typeof change === 'function' ? change(before) : change;
       const { schema, id, name, runtimeFolder: runtime } = before;
       const record = { ...before, ...changed, schema, id, name, runtimeFolder: runtime };
-      await writeAtomically(vmFiles.state(this.folder(name)), format(record));
+      const write = outlivesTheHost(record) ? writeAtomically : writeUnflushed;
+      await write(vmFiles.state(this.folder(name)), format(record));
       return record;
     });
   }
@@ -299,6 +300,11 @@ function notMoved(error: NodeJS.ErrnoException, name: string, folder: string): V
   if (code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOTDIR') return nameInUse(name);
   if (error instanceof VmError) return error;
   return new VmError('IO', `can't make the VM's folders: ${message}`, { path: folder, errno: code, cause: error });
+}
+
+/** Whether a record must be there after a crash of the host: one of a VM that runs, or is on its way, says nothing then. */
+function outlivesTheHost({ status }: VmRecord): boolean {
+  return status === 'created' || status === 'stopped' || status === 'failed';
 }
 
 function format(record: VmRecord): string {

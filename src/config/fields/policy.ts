@@ -14,6 +14,7 @@ export interface PolicyConfig {
   readonly virtioFsDaemonList: readonly string[];
   readonly fileBackedMemRootList: readonly string[];
   readonly vhostUserStorePathList: readonly string[];
+  readonly entropySourceList: readonly string[];
 }
 
 export const policyFields: FieldSpecs<PolicyConfig> = {
@@ -79,5 +80,12 @@ export const policyFields: FieldSpecs<PolicyConfig> = {
     type: paths,
     default: [],
     meaning: 'Patterns (globs) for the `vhostUserStorePath` an annotation may ask for.',
+  },
+  entropySourceList: {
+    tomlKey: 'valid_entropy_sources',
+    type: paths,
+    default: [],
+    meaning:
+      'Patterns (globs) for the `entropySource` an annotation may ask for; without one any that is enabled goes.',
   },
 };

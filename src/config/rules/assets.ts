@@ -3,7 +3,11 @@ import { broken, type Rule } from './rule.ts';
 
 const kernelNeeded: Rule = ({ config }) => {
   if (assetPath(config, 'kernel') !== undefined) return;
-  throw broken('kernel', 'The path of the kernel is missing (kernel)', 'Set `kernel`, or name no part of a guest to get the default one.');
+  throw broken(
+    'kernel',
+    'The path of the kernel is missing (kernel)',
+    'Set `kernel`, or name no part of a guest to get the default one.',
+  );
 };
 
 const notImageAndInitrd: Rule = ({ config }) => {

@@ -1,4 +1,4 @@
-import type { ConfigField, HypervisorConfig } from '../vm-config.ts';
+import type { ConfigField, HypervisorConfig, VmConfigInput } from '../vm-config.ts';
 import { broken, type Rule } from './rule.ts';
 
 interface Dependence {
@@ -40,6 +40,11 @@ function asksForSomething(field: ConfigField, value: unknown): boolean {
   if (value === undefined) return false;
   if (Array.isArray(value)) return value.length > 0;
   return value !== false || field === 'mlock';
+}
+
+/** Fields that are set and do nothing, since one that they depend on is not set; `config` is the input with its defaults filled in. */
+export function idleFields(input: VmConfigInput, config: HypervisorConfig): { field: ConfigField; without: string }[] {
+  return dependences.filter(({ field, on }) => asksForSomething(field, input[field]) && !on(config));
 }
 
 /** No field is ignored: one that does something only together with another is refused without it. */

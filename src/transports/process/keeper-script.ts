@@ -22,14 +22,16 @@ shift 2
 
 # The start time of a process: field 22 of its stat, the 20th after the name, which may hold blanks.
 started() {
+  start=
   { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
   set -- \${stat##*) }
-  printf %s "\${20}"
+  start=\${20}
 }
 
 # End of file: no owner is left. It can't come before the child is known, since until then the keeper holds a write end.
 # \`over\` is the keeper's own word. Forked twice: bash waits for all children of the keeper at once, and this one stays.
-keeper_start=$(started $$)
+started $$
+keeper_start=$start
 ( (
   trap '' HUP INT TERM PIPE
   order= child=
@@ -41,7 +43,8 @@ keeper_start=$(started $$)
     esac
   done
   # The keeper's pid and the child's are theirs as long as the keeper lives.
-  [ "$(started $$)" = "$keeper_start" ] || exit
+  started $$
+  [ "$start" = "$keeper_start" ] || exit
   case $order in
     over) exit ;;
     detach) printf 'detached\\n'; kill -KILL $$; exit ;;

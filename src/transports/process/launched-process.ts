@@ -202,8 +202,9 @@ export class LaunchedProcess {
     const pipe = this.#keeper.stdout;
     if (alive) this.#keeper.ref();
     else this.#keeper.unref();
-    // Node gives a child's pipe as a socket, whatever its type says.
-    if (pipe instanceof Socket) alive ? pipe.ref() : pipe.unref();
+    // Node gives a child's pipe as a socket, whatever its type says. One that is closed would wait, with a listener for each call,
+    // to be connected anew.
+    if (pipe instanceof Socket && !pipe.destroyed) alive ? pipe.ref() : pipe.unref();
   }
 }
 

@@ -22,6 +22,7 @@ test("only these are not virtcontainers': its successors', and two of ours", () 
   expect(configFieldNames.filter((name) => configFields[name].kataName === undefined).toSorted()).toEqual([
     'accel',
     'cpuModel',
+    'entropySourceList',
     'guestMemoryDumpPaging',
     'guestMemoryDumpPath',
     'numaMapping',

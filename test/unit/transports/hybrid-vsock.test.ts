@@ -38,7 +38,7 @@ describe('connectHybridVsock', () => {
         socket.write(`OK 1073741824\nasked: ${String(text)}`);
       });
     const stream = await connectHybridVsock(socketPath, 1024);
-    const [first] = await Promise.all([new Promise((resolve) => stream.once('data', resolve))]);
+    const first = await new Promise((resolve) => stream.once('data', resolve));
     expect(String(first)).toBe('asked: CONNECT 1024\n');
     stream.destroy();
   });

@@ -20,6 +20,21 @@ const at = workspace();
 /** Every shell that /bin/sh is on some distribution. */
 const shells = { dash: ['/bin/dash'], bash: ['/bin/bash', '--posix'], busybox: ['/bin/busybox', 'sh'] } as const;
 
+test('waiting again and again for a program that has ended leaves no listener behind', async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on('warning', onWarning);
+  try {
+    const launched = await launch(at.options(['true']));
+    for (let wait = 0; wait < 12; wait++) expect(await launched.waitExit()).toEqual({ code: 0 });
+    // Node tells of it a tick later.
+    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    process.off('warning', onWarning);
+  }
+  expect(warnings).toEqual([]);
+});
+
 describe.each(Object.entries(shells))('under %s', (_, shell) => {
   test('the exit code is told, and written down', async () => {
     const launched = await launch(at.options(['/bin/sh', '-c', 'exit 7'], { shell }));

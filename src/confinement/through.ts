@@ -1,0 +1,94 @@
+import { VmError } from '../errors.ts';
+import type { ConfinementPlan } from './confinement-plan.ts';
+import type { BuiltJail } from './jail.ts';
+import type { ToolName, Tools } from './tools.ts';
+
+/** Commands through which a VMM is started: each ends by running what follows it. */
+export interface Through {
+  /** the keeper's second part, which forks the VMM: its children get a new pid namespace, it does not */
+  keeper: readonly string[];
+  program: readonly string[];
+}
+
+/**
+ * Mounts a jail and runs what follows: words are `mount`, the list, `mknod`, how many nodes, file, type, major and minor of
+ * each, the command.
+ */
+const mountScript = `
+mount=$1 fstab=$2 mknod=$3 nodes=$4
+shift 4
+"$mount" -a -T "$fstab" || exit
+while [ "$nodes" -gt 0 ]; do
+  "$mknod" -m 666 "$1" "$2" "$3" "$4" || exit
+  shift 4
+  nodes=$((nodes - 1))
+done
+exec "$@"
+`;
+
+/**
+ * The commands for a plan. Pure.
+ * The VMM's own are `networkNamespace`, the path of the one that it is started in, and `workingFolder`, in the jail.
+ * @throws {VmError} HOST_MISSING when a tool is not there
+ */
+export function throughOf(
+  plan: ConfinementPlan,
+  {
+    jail,
+    tools,
+    networkNamespace,
+    workingFolder = '/',
+    lockMemory,
+  }: {
+    jail: BuiltJail | undefined;
+    tools: Tools;
+    networkNamespace?: string | undefined;
+    workingFolder?: string | undefined;
+    lockMemory?: boolean | undefined;
+  },
+): Through {
+  const tool = (name: ToolName): string => {
+    const found = tools[name];
+    if (found !== undefined) return found;
+    throw new VmError('HOST_MISSING', `${name} is not on this host`, { advice: 'Install util-linux and coreutils.' });
+  };
+  const byUser = plan.namespaces.includes('user');
+  const keeper = plan.namespaces.includes('pid')
+    ? [tool('unshare'), ...(byUser ? ['--user', '--map-root-user'] : []), '--pid', '--']
+    : [];
+  const program: string[] = [];
+  if (networkNamespace !== undefined) program.push(tool('nsenter'), `--net=${networkNamespace}`, '--');
+  if (lockMemory === true) program.push(tool('prlimit'), '--memlock=unlimited', '--');
+  if (jail !== undefined) {
+    // `slave`: what is mounted on the host later can be shown, and what is unmounted there is not held.
+    program.push(tool('unshare'), '--mount', '--ipc', '--uts', '--propagation', 'slave', '--');
+    const nodes = jail.nodes.flatMap(({ file, type, major, minor }) => [file, type, `${major}`, `${minor}`]);
+    const mknod = nodes.length > 0 ? tool('mknod') : '';
+    program.push(
+      '/bin/sh',
+      '-c',
+      mountScript,
+      'polyvisor-jail',
+      tool('mount'),
+      jail.fstab,
+      mknod,
+      `${jail.nodes.length}`,
+    );
+    program.push(...nodes, tool('unshare'), '--root', jail.root, '--wd', workingFolder, '--');
+  }
+  if (plan.noNewPrivileges) program.push(tool('setpriv'), ...privileges(plan), '--');
+  return { keeper, program };
+}
+
+function privileges({ uid, groups, capabilities }: ConfinementPlan): string[] {
+  const words: string[] = ['--no-new-privs'];
+  if (uid !== undefined) {
+    words.push(`--reuid=${uid}`, `--regid=${uid}`);
+    words.push(groups.length > 0 ? `--groups=${groups.join(',')}` : '--clear-groups');
+  }
+  if (capabilities === 'all') return words;
+  // setpriv's names: without CAP_, in small letters.
+  const kept = capabilities.map((name) => `,+${name.replace('CAP_', '').toLowerCase()}`).join('');
+  words.push(`--inh-caps=-all${kept}`, `--ambient-caps=-all${kept}`, `--bounding-set=-all${kept}`);
+  return words;
+}
