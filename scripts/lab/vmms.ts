@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { buildAcrnRig } from '../../test/rigs/build.ts';
 import { locate } from './programs.ts';
 
 /** A VMM that the lab can try: what it needs from the caller, and which tests are its own. */
@@ -6,8 +7,14 @@ export interface LabVmm {
   /** hypervisor id */
   type: string;
   test: string;
+  /** what measures it against the bare binary */
+  bench?: string;
   /** variables that name its programs, by the path at which the lab has them */
   programs: Readonly<Record<string, string>>;
+  /** what of this host it calls */
+  tools?: readonly string[];
+  /** what is built here for it, by the path at which the lab has it */
+  builds?: Readonly<Record<string, () => string>>;
 }
 
 /** Programs in the lab are at fixed paths, which its tests know by the same variables. */
@@ -16,12 +23,20 @@ export const labVmms: readonly LabVmm[] = [
   {
     type: 'firecracker',
     test: 'test/lab/firecracker.test.ts',
+    bench: 'scripts/lab/bench-firecracker.ts',
     programs: { POLYVISOR_FIRECRACKER: '/usr/bin/firecracker', POLYVISOR_JAILER: '/usr/bin/jailer' },
   },
   {
     type: 'clh',
     test: 'test/lab/cloud-hypervisor.test.ts',
     programs: { POLYVISOR_CLOUD_HYPERVISOR: '/usr/bin/cloud-hypervisor' },
+  },
+  {
+    type: 'acrn',
+    test: 'test/lab/acrn.test.ts',
+    programs: { POLYVISOR_ACRN_DM: '/usr/bin/acrn-dm', POLYVISOR_ACRNCTL: '/usr/bin/acrnctl' },
+    tools: ['iasl'],
+    builds: { '/usr/lib/acrn-hsm-kvm.so': buildAcrnRig },
   },
 ];
 
@@ -34,5 +49,7 @@ export function programsOf(vmm: LabVmm): { paths: Map<string, string> } | { miss
     if (!existsSync(given)) return { missing: `${variable} names ${given}, which is not there` };
     paths.set(inLab, given);
   }
+  for (const tool of vmm.tools ?? []) paths.set(`/usr/bin/${tool}`, locate(tool));
+  for (const [inLab, build] of Object.entries(vmm.builds ?? {})) paths.set(inLab, build());
   return { paths };
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, it } from 'vitest';
@@ -25,6 +25,8 @@ export function itPlugs({ capabilities }: HypervisorModule, { running, withMachi
     try {
       const file = path.join(folder, 'disk.img');
       writeFileSync(file, Buffer.alloc(2 ** 20));
+      // A VMM may run under a uid of its own.
+      chmodSync(file, 0o666);
       await use({ kind: 'block', id: 'contract-disk', path: file, format: 'raw', readOnly: false });
     } finally {
       rmSync(folder, { recursive: true });

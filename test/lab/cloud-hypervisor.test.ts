@@ -1,5 +1,10 @@
 import { cloudHypervisor } from '../../src/hypervisors/cloud-hypervisor/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { defaultGuest } from './guest.ts';
+import { describeOwn } from './own/cloud-hypervisor.ts';
 
-describeHypervisor(cloudHypervisor, { accel: 'kvm', config: async () => ({ ...(await defaultGuest()), maxVcpus: 2 }) });
+describeHypervisor(cloudHypervisor, {
+  accel: 'kvm',
+  config: async () => ({ ...(await defaultGuest()), maxVcpus: 2, virtioMem: true }),
+});
+describeOwn();

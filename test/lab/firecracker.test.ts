@@ -3,14 +3,18 @@ import type { VmConfigInput } from '../../src/config/vm-config.ts';
 import { firecracker } from '../../src/hypervisors/firecracker/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { defaultGuest } from './guest.ts';
+import { describeOwn } from './own/firecracker.ts';
 
 const { version = '', path: hypervisorPath } = await firecracker.probe(await readHostFacts());
 const resumeEndsSessions = ['1.16.0', '1.16.1'].includes(version);
+const jailerPath = process.env['POLYVISOR_JAILER'] ?? '/usr/bin/jailer';
+const guest = async (): Promise<VmConfigInput> => ({ ...(await defaultGuest()), virtioMem: true });
 const jailed = async (): Promise<VmConfigInput> => ({
-  ...(await defaultGuest()),
-  jailerPath: process.env['POLYVISOR_JAILER'] ?? '/usr/bin/jailer',
+  ...(await guest()),
+  jailerPath,
   ...(hypervisorPath === undefined ? {} : { hypervisorPath }),
 });
 
-describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: defaultGuest });
+describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: guest });
 describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: jailed, variant: 'in its jail' });
+describeOwn(jailerPath);

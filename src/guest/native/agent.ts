@@ -27,7 +27,7 @@ import { NativeGet } from './get.ts';
 import { NativePut } from './put.ts';
 import { request } from './request.ts';
 import { Session } from './session.ts';
-import { spawnPayload } from './spawn.ts';
+import { OUTPUT_WINDOW, spawnPayload } from './spawn.ts';
 import { syncPayload } from './sync.ts';
 import { FrameType, PowerOffMode, Tag } from './wire.ts';
 
@@ -39,6 +39,8 @@ const REQUEST_MS = 30_000;
 export interface ConnectOptions extends CallOptions {
   /** whether the guest notices a closed stream, as the driver says of its channel */
   showsHangup: boolean;
+  /** most bytes of each output that may be under way, on a channel that loses what is not read in time */
+  lossyWindow?: number | undefined;
   /** what the agent tells unasked */
   onEvent?: ((event: GuestEvent) => void) | undefined;
 }
@@ -49,7 +51,7 @@ export interface ConnectOptions extends CallOptions {
  * @throws {VmError} TIMEOUT, ABORTED, AGENT_PROTOCOL, AGENT_FAILED (it refused us), AGENT_GONE
  */
 export async function connectAgent(stream: Duplex, options: ConnectOptions): Promise<GuestAgent> {
-  const { signal, showsHangup, onEvent } = options;
+  const { signal, showsHangup, lossyWindow, onEvent } = options;
   const timeoutMs = options.timeoutMs ?? (signal === undefined ? CONNECT_MS : undefined);
   let scope;
   try {
@@ -61,7 +63,7 @@ export async function connectAgent(stream: Duplex, options: ConnectOptions): Pro
     stream.on('error', () => {}).destroy();
     throw error;
   }
-  const session = new Session(stream, { showsHangup, onEvent });
+  const session = new Session(stream, { showsHangup, lossyWindow, onEvent });
   try {
     return new NativeAgent(session, await scope.race(session.hello));
   } catch (error) {
@@ -90,7 +92,7 @@ class NativeAgent implements GuestAgent {
 
   exec(command: string | readonly string[], options?: ExecOptions): Exec {
     const checked = execRequest(command, options);
-    const payload = spawnPayload(checked);
+    const payload = spawnPayload(checked, this.#session.windowFor(OUTPUT_WINDOW));
     const process = new NativeProcess(this.#session, checked);
     const refusal = this.#refusal(checked);
     if (refusal === undefined) process.start(payload);

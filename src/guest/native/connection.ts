@@ -68,7 +68,9 @@ export class NativeConnection implements StreamHandler {
   dial(): void {
     this.#id = this.#session.open(this);
     this.#mute = false;
-    const fields = new FieldWriter().text(Tag.ADDRESS, this.#address).int(Tag.CREDIT, OUTPUT_WINDOW);
+    const fields = new FieldWriter()
+      .text(Tag.ADDRESS, this.#address)
+      .int(Tag.CREDIT, this.#session.windowFor(OUTPUT_WINDOW));
     this.#send(encodeFrame(FrameType.DIAL, this.#id, fields.finish()));
   }
 

@@ -31,11 +31,12 @@ export class NativeGet implements GuestArchive, StreamHandler {
   constructor(session: Session, path: string, options: GetFilesOptions) {
     this.#session = session;
     this.#path = path;
-    const fields = pathField('source', path).int(Tag.CREDIT, WINDOW);
+    const window = session.windowFor(WINDOW);
+    const fields = pathField('source', path).int(Tag.CREDIT, window);
     if (options.followLink === true) fields.int(Tag.FOLLOW, 1);
     this.#scope = copyScope('the copy out of the guest', options);
     this.done = this.#done.promise;
-    this.#output = new Output(WINDOW, { last: 0 }, (bytes) =>
+    this.#output = new Output(window, { last: 0 }, (bytes) =>
       this.#send(encodeCredit(this.#id, Channel.STDOUT, bytes)),
     );
     this.stream = outputStream(this.#output);

@@ -38,12 +38,9 @@ export class NativeProcess implements GuestProcess, StreamHandler {
     this.started = this.#started.promise;
     this.exited = this.#exited.promise;
     const order: OutputOrder = { last: 0 };
-    this.stdout = new Output(OUTPUT_WINDOW, order, (bytes) =>
-      this.#send(encodeCredit(this.#id, Channel.STDOUT, bytes)),
-    );
-    this.stderr = new Output(OUTPUT_WINDOW, order, (bytes) =>
-      this.#send(encodeCredit(this.#id, Channel.STDERR, bytes)),
-    );
+    const window = session.windowFor(OUTPUT_WINDOW);
+    this.stdout = new Output(window, order, (bytes) => this.#send(encodeCredit(this.#id, Channel.STDOUT, bytes)));
+    this.stderr = new Output(window, order, (bytes) => this.#send(encodeCredit(this.#id, Channel.STDERR, bytes)));
     if (request.stdin !== 'ignore' && !fitsWithSpawn(request.stdin)) {
       this.#input = new Input({
         get congested(): boolean {

@@ -43,8 +43,12 @@ export interface StreamHandler {
 
 export interface SessionOptions {
   showsHangup: boolean;
+  lossyWindow?: number | undefined;
   onEvent?: ((event: GuestEvent) => void) | undefined;
 }
+
+/** Milliseconds between two greetings on a channel that may have lost the first. */
+const GREETING_MS = 500;
 
 /** One client's session on one channel: frames in both directions, streams by id, and why it ended. Owns the byte stream. */
 export class Session {
@@ -55,7 +59,7 @@ export class Session {
   readonly #stream: Duplex;
   readonly #hello: Deferred<Hello> = deferred();
   readonly #closed: Deferred<VmError | undefined> = deferred();
-  readonly #finder: PrefaceFinder;
+  #finder: PrefaceFinder;
   readonly #decoder: FrameDecoder;
   readonly #streams = new Map<number, StreamHandler>();
   readonly #pings: { payload: Buffer; answered: Deferred<void> }[] = [];
@@ -67,6 +71,8 @@ export class Session {
   /** the newest id of the agent's own streams */
   #lastAccepted = 0;
   #pingCount = 0n;
+  readonly #lossyWindow: number | undefined;
+  #greeting: NodeJS.Timeout | undefined;
   #corked = false;
 
   /** Takes the stream over and writes the preface. */
@@ -75,6 +81,7 @@ export class Session {
     this.hello = this.#hello.promise;
     this.closed = this.#closed.promise;
     this.#onEvent = options.onEvent;
+    this.#lossyWindow = options.lossyWindow;
     const preface = newPreface();
     this.#finder = new PrefaceFinder(preface);
     this.#decoder = new FrameDecoder((frame) => this.#onFrame(frame));
@@ -86,7 +93,25 @@ export class Session {
       for (const handler of this.#streams.values()) handler.onDrain?.();
     });
     if (stream.destroyed) this.fail(gone('the channel to the guest agent is closed already', stream.errored));
-    else this.send(opening(preface, options.showsHangup));
+    else {
+      this.send(opening(preface, options.showsHangup));
+      if (options.lossyWindow !== undefined) this.#greeting = setInterval(() => this.#greetAnew(options), GREETING_MS);
+    }
+  }
+
+  /** What was sent before the guest could take it is lost, without a sign. Only the echo of the newest preface counts. */
+  #greetAnew({ showsHangup }: SessionOptions): void {
+    if (this.#phase !== 'preface') return clearInterval(this.#greeting);
+    if (this.congested) return undefined;
+    const preface = newPreface();
+    this.#finder = new PrefaceFinder(preface);
+    this.send(opening(preface, showsHangup));
+    return undefined;
+  }
+
+  /** Bytes of an output that the agent may send before credit comes: what is usual, or less where more could get lost. */
+  windowFor(usual: number): number {
+    return Math.min(usual, this.#lossyWindow ?? usual);
   }
 
   /** Why nothing can be asked any more. */
@@ -179,6 +204,7 @@ export class Session {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     this.#phase = 'over';
+    clearInterval(this.#greeting);
     this.#hello.reject(error);
     for (const { answered } of this.#pings.splice(0)) answered.reject(error);
     const handlers = [...this.#streams.values()];

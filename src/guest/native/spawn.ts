@@ -9,9 +9,10 @@ export const OUTPUT_WINDOW = 262_144;
 
 /**
  * SPAWN's payload.
+ * @param window bytes of each output that the agent may send before credit comes
  * @throws {VmError} INVALID_ARGUMENT when the arguments and the environment don't fit a frame
  */
-export function spawnPayload(request: ExecRequest): Buffer {
+export function spawnPayload(request: ExecRequest, window: number = OUTPUT_WINDOW): Buffer {
   const fields = new FieldWriter();
   for (const arg of request.argv) fields.text(Tag.ARG, arg);
   for (const variable of request.env) fields.text(Tag.ENV, variable);
@@ -26,7 +27,7 @@ export function spawnPayload(request: ExecRequest): Buffer {
   if (request.maxPids !== undefined) fields.int(Tag.MAX_PIDS, request.maxPids);
   if (request.maxMemoryBytes !== undefined) fields.int(Tag.MAX_MEMORY, request.maxMemoryBytes);
   if (request.maxCpuThousandths !== undefined) fields.int(Tag.MAX_CPU, request.maxCpuThousandths);
-  fields.int(Tag.CREDIT, OUTPUT_WINDOW);
+  fields.int(Tag.CREDIT, window);
   if (fields.length > MAX_PAYLOAD) {
     throw new VmError(
       'INVALID_ARGUMENT',

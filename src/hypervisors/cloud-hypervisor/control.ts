@@ -1,9 +1,15 @@
 import type { CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
-import { type RestRequest, restCall } from '../../transports/rest/client.ts';
+import { restCall, type RestRequest } from '../../transports/rest/client.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { PlannedRequest } from '../launch-plan.ts';
-import type { VmInfo } from './wire.ts';
+import type { DevicePart } from './devices.ts';
+import { adviceFor } from './errors.ts';
+import type { PciDeviceInfo, VmCounters, VmInfo, VmmPing } from './wire.ts';
+
+/** Milliseconds for gigabytes of memory to be taken from the host, to go to a disk, or to come from it. */
+const memoryMs = 600_000;
 
 /** Typed verbs over Cloud Hypervisor's API. Each is a connection of its own: any process may control this VM. */
 export class CloudHypervisorControl {
@@ -14,37 +20,91 @@ export class CloudHypervisorControl {
   }
 
   /** Resolves once the API answers. */
-  async ready(options: CallOptions = {}): Promise<void> {
+  async ready(options: CallOptions = {}): Promise<VmmPing> {
     const stream = await connectUnix(this.#socket, options);
     stream.destroy();
-    await this.#call({ method: 'GET', target: '/api/v1/vmm.ping' }, options);
+    return (await this.#call({ method: 'GET', target: '/api/v1/vmm.ping' }, options)) as VmmPing;
   }
 
   /** Sends what a plan says, one after the other. */
   async send(requests: readonly PlannedRequest[], options: CallOptions = {}): Promise<void> {
-    for (const { method, target, body } of requests) {
-      await this.#call({ method: method as 'PUT', target, body }, options);
-    }
+    for (const request of requests) await this.#call(request as RestRequest, { timeoutMs: memoryMs, ...options });
   }
 
   async info(options: CallOptions = {}): Promise<VmInfo> {
     return (await this.#call({ method: 'GET', target: '/api/v1/vm.info' }, options)) as VmInfo;
   }
 
+  async counters(options: CallOptions = {}): Promise<VmCounters> {
+    return (await this.#call({ method: 'GET', target: '/api/v1/vm.counters' }, options)) as VmCounters;
+  }
+
   async pause(options: CallOptions = {}): Promise<void> {
-    await this.#call({ method: 'PUT', target: '/api/v1/vm.pause' }, options);
+    await this.#put('vm.pause', undefined, options);
   }
 
   async resume(options: CallOptions = {}): Promise<void> {
-    await this.#call({ method: 'PUT', target: '/api/v1/vm.resume' }, options);
+    await this.#put('vm.resume', undefined, options);
+  }
+
+  /** Presses the power button: a guest that listens to it goes down. */
+  async powerButton(options: CallOptions = {}): Promise<void> {
+    await this.#put('vm.power-button', undefined, options);
   }
 
   /** Ends the VMM; it answers before it goes. */
   async shutdown(options: CallOptions = {}): Promise<void> {
-    await this.#call({ method: 'PUT', target: '/api/v1/vmm.shutdown' }, options);
+    await this.#put('vmm.shutdown', undefined, options);
   }
 
-  #call(request: RestRequest, options: CallOptions): Promise<unknown> {
-    return restCall(this.#socket, request, options);
+  async resize(to: { desired_vcpus: number } | { desired_ram: number }, options: CallOptions = {}): Promise<void> {
+    await this.#put('vm.resize', to, options);
   }
+
+  /** Adds a device to a VM that was booted. */
+  async addDevice({ request, body }: DevicePart, options: CallOptions = {}): Promise<PciDeviceInfo> {
+    return (await this.#put(request, body, options)) as PciDeviceInfo;
+  }
+
+  /** Asks the guest to let go of a device; answered before it does. */
+  async removeDevice(id: string, options: CallOptions = {}): Promise<void> {
+    await this.#put('vm.remove-device', { id }, options);
+  }
+
+  /** Writes a paused VM into a folder that must be there. */
+  async snapshot(folder: string, options: CallOptions = {}): Promise<void> {
+    await this.#put('vm.snapshot', { destination_url: fileUrl(folder) }, { timeoutMs: memoryMs, ...options });
+  }
+
+  /** The VM is paused after it. */
+  async restore(folder: string, options: CallOptions = {}): Promise<void> {
+    const body = { source_url: fileUrl(folder), prefault: false };
+    await this.#put('vm.restore', body, { timeoutMs: memoryMs, ...options });
+  }
+
+  /** Writes the memory of a paused VM into a new file. */
+  async coredump(file: string, options: CallOptions = {}): Promise<void> {
+    await this.#put('vm.coredump', { destination_url: fileUrl(file) }, { timeoutMs: memoryMs, ...options });
+  }
+
+  #put(action: string, body: unknown, options: CallOptions): Promise<unknown> {
+    return this.#call({ method: 'PUT', target: `/api/v1/${action}`, body }, options);
+  }
+
+  async #call(request: RestRequest, options: CallOptions): Promise<unknown> {
+    try {
+      return await restCall(this.#socket, request, options);
+    } catch (error) {
+      const found = VmError.from(error);
+      const advice = found.code === 'VMM_FAILED' ? adviceFor(found.rawMessage) : undefined;
+      throw advice === undefined
+        ? found
+        : new VmError(found.code, found.rawMessage, { ...found.facts, advice, cause: found });
+    }
+  }
+}
+
+/** Cloud Hypervisor takes what follows `file://` as the path, without decoding it (`url_to_path` in its sources). */
+function fileUrl(path: string): string {
+  return `file://${path}`;
 }

@@ -1,68 +1,188 @@
 import { assetPath } from '../../config/assets.ts';
 import { deserializeParams, serializeParams } from '../../config/kernel-params.ts';
+import type { HypervisorConfig } from '../../config/vm-config.ts';
+import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
-import type { LaunchPlan, PlannedPath } from '../launch-plan.ts';
+import type { LaunchPlan, PlannedPath, PlannedRequest } from '../launch-plan.ts';
+import { deviceLists, isPmem, isShared, type OwnDevice, pathOf } from './devices.ts';
+import { has } from './probe-versions.ts';
 import type { VmConfig } from './wire.ts';
 
 /** The guest's context id: each VMM ends vsock by itself, so all guests may have the same. */
 const guestCid = 3;
+/** Name of the device that shows the root image. */
+const rootId = 'rootfs';
+/** Memory that can be plugged comes in slots of this size (`HOTPLUG_ALIGNMENT` in its sources: 128 MiB). */
+const memorySlotMiB = 128;
+/** What a user puts into `hypervisorParams` to have Landlock. */
+const landlockParam = '--landlock';
+
+const mib = 2 ** 20;
+
+/** What a plan is made of beside the configuration: nothing for one that is only looked at. */
+export interface Found {
+  /** of the Cloud Hypervisor that was found */
+  version?: string | undefined;
+  devices: readonly OwnDevice[];
+  /** the guest goes on from a snapshot: nothing is created and booted, and these are opened */
+  restores?: readonly PlannedPath[] | undefined;
+}
 
 /** What Cloud Hypervisor is told: a pure function. The API gets the requests in their order, and boots the guest with the last. */
 export function plan(context: VmContext, binary: string): LaunchPlan {
-  const { runtimeFolder } = context;
-  const verbosity = context.config.debug ? ['-vv'] : ['-v'];
+  return planWith(context, binary, { devices: [] });
+}
+
+/** @throws {VmError} INVALID_CONFIG, HYPERVISOR_TOO_OLD for what this Cloud Hypervisor has not */
+export function planWith(context: VmContext, binary: string, found: Found): LaunchPlan {
+  const { config, runtimeFolder, networkNamespace } = context;
+  checkConfig(config, found.version);
+  const requests: PlannedRequest[] = [
+    { method: 'PUT', target: '/api/v1/vm.create', body: vmConfig(context, found.devices) },
+    { method: 'PUT', target: '/api/v1/vm.boot' },
+  ];
   return {
     binary,
-    argv: ['--api-socket', `path=${vmmFiles.apiSocket(runtimeFolder)}`, '--seccomp', 'true', ...verbosity],
-    env: {},
-    files: [{ path: vmmFiles.console(runtimeFolder), content: '', mode: 0o600 }],
-    requests: [
-      { method: 'PUT', target: '/api/v1/vm.create', body: vmConfig(context) },
-      { method: 'PUT', target: '/api/v1/vm.boot' },
+    argv: [
+      ...['--api-socket', `path=${vmmFiles.apiSocket(runtimeFolder)}`],
+      ...['--event-monitor', `path=${vmmFiles.eventsOut(runtimeFolder)}`],
+      ...['--seccomp', 'true'],
+      config.debug ? '-vv' : '-v',
+      ...serializeParams(config.hypervisorParams, ''),
     ],
-    paths: paths(context),
+    env: {},
+    files: [vmmFiles.console(runtimeFolder), vmmFiles.eventsOut(runtimeFolder)].map((path) => ({
+      path,
+      content: '',
+      mode: 0o600,
+    })),
+    requests: found.restores === undefined ? requests : [],
+    paths: [...paths(context, found.devices), ...(found.restores ?? [])],
+    networkNamespace,
+    // Disks are plugged later, of any size.
+    largestFileBytes: 'unlimited',
   };
 }
 
-/** What it opens beside its own folder. */
-function paths({ config }: VmContext): PlannedPath[] {
-  const assets = [assetPath(config, 'kernel'), assetPath(config, 'initrd')].filter((path) => path !== undefined);
-  return [
-    ...assets.map((path): PlannedPath => ({ path, access: 'read' })),
-    { path: '/dev/kvm', access: 'write' },
-    { path: config.entropySource, access: 'read' },
-  ];
+/** How much memory can be plugged in all, in MiB. */
+export function pluggableMiB({ config, hostMemoryMiB }: Pick<VmContext, 'config' | 'hostMemoryMiB'>): number {
+  return Math.floor(Math.max(0, hostMemoryMiB - config.memoryMiB) / memorySlotMiB) * memorySlotMiB;
 }
 
-function vmConfig(context: VmContext): VmConfig {
+function checkConfig(config: HypervisorConfig, version: string | undefined): void {
+  const { useVsock, sharedFs, blockDeviceDriver, hugePages, memoryMiB } = config;
+  const refuse = (field: string, problem: string): VmError => new VmError('INVALID_CONFIG', problem, { field });
+  if (!useVsock)
+    throw refuse('useVsock', "useVsock must be true: Cloud Hypervisor's only way to the guest agent is a vsock");
+  if (sharedFs !== 'virtio-fs') throw refuse('sharedFs', 'sharedFs must be virtio-fs: Cloud Hypervisor has no 9p');
+  if (blockDeviceDriver !== 'virtio-blk' && blockDeviceDriver !== 'nvdimm')
+    throw refuse(
+      'blockDeviceDriver',
+      `blockDeviceDriver of Cloud Hypervisor must be virtio-blk or nvdimm, not ${blockDeviceDriver}`,
+    );
+  if (hugePages && memoryMiB % 2 !== 0)
+    throw refuse('memoryMiB', `memoryMiB must be even with hugePages, which are of 2 MiB, not ${memoryMiB}`);
+  if (usesLandlock(config) && version !== undefined && !has(version, 'landlock'))
+    throw new VmError('HYPERVISOR_TOO_OLD', `Cloud Hypervisor ${version} has no Landlock: 42.0 has`, {
+      field: 'hypervisorParams',
+    });
+}
+
+function usesLandlock({ hypervisorParams }: HypervisorConfig): boolean {
+  return hypervisorParams.some(({ key }) => key === landlockParam);
+}
+
+function vmConfig(context: VmContext, devices: readonly OwnDevice[]): VmConfig {
   const { config, runtimeFolder } = context;
   const initrd = assetPath(config, 'initrd');
+  const root = rootImage(config);
   return {
-    cpus: { boot_vcpus: config.vcpus, max_vcpus: config.maxVcpus },
-    memory: { size: config.memoryMiB * 2 ** 20, hugepages: config.hugePages, prefault: config.memPrealloc },
+    cpus: {
+      boot_vcpus: config.vcpus,
+      max_vcpus: config.maxVcpus,
+      topology: { threads_per_core: 1, cores_per_die: config.maxVcpus, dies_per_package: 1, packages: 1 },
+    },
+    memory: memory(context),
     payload: {
       kernel: assetPath(config, 'kernel') ?? '',
       ...(initrd === undefined ? {} : { initramfs: initrd }),
-      cmdline: kernelLine(context),
+      cmdline: kernelLine(config),
     },
     serial: { mode: 'File', file: vmmFiles.console(runtimeFolder) },
-    console: { mode: 'Off' },
+    console: { mode: 'Pty' },
     rng: { src: config.entropySource },
+    ...(config.reclaimGuestFreedMemory
+      ? { balloon: { size: 0, deflate_on_oom: true, free_page_reporting: true } }
+      : {}),
     vsock: { cid: guestCid, socket: vmmFiles.vsockSocket(runtimeFolder) },
+    ...deviceLists([...(root === undefined ? [] : [root]), ...devices], context),
+    ...(usesLandlock(config) ? landlock(context) : {}),
   };
 }
 
-/** Ours first, so that the configuration's parameters win. */
-function kernelLine({ config }: VmContext): string {
+function memory(context: VmContext): VmConfig['memory'] {
+  const { config } = context;
+  const hotplugMiB = pluggableMiB(context);
+  return {
+    size: config.memoryMiB * mib,
+    hotplug_method: config.virtioMem ? 'VirtioMem' : 'Acpi',
+    ...(hotplugMiB === 0 ? {} : { hotplug_size: hotplugMiB * mib }),
+    shared: isShared(config),
+    hugepages: config.hugePages,
+    prefault: config.memPrealloc,
+  };
+}
+
+/** Read-only: several VMs may have the same. */
+function rootImage(config: HypervisorConfig): OwnDevice | undefined {
+  const path = assetPath(config, 'image');
+  if (path === undefined) return undefined;
+  const driver = config.disableImageNvdimm ? 'virtio-blk' : 'nvdimm';
+  return { kind: 'block', id: rootId, path, format: 'raw', readOnly: true, driver };
+}
+
+/** What is opened after the start lies in its own folder, or is a tap. */
+function landlock({ runtimeFolder }: VmContext): Pick<VmConfig, 'landlock_enable' | 'landlock_rules'> {
+  const rules = [runtimeFolder, '/dev/net/tun'].map((path) => ({ path, access: 'rw' as const }));
+  return { landlock_enable: true, landlock_rules: rules };
+}
+
+/** What it opens beside its own folder. */
+function paths({ config }: VmContext, devices: readonly OwnDevice[]): PlannedPath[] {
+  const assets = (['kernel', 'initrd', 'image'] as const)
+    .map((type) => assetPath(config, type))
+    .filter((path) => path !== undefined);
+  // A shared folder is its daemon's affair.
+  const opened = devices.filter(({ kind }) => kind !== 'fs').map(pathOf);
+  return [
+    ...assets.map((path): PlannedPath => ({ path, access: 'read' })),
+    ...opened,
+    { path: '/dev/kvm', access: 'write' },
+    { path: config.entropySource, access: 'read' },
+    // The console is a pseudo-terminal of the host's.
+    { path: '/dev/ptmx', access: 'write' },
+    { path: '/dev/pts', access: 'read' },
+    { path: '/dev/net/tun', access: 'write', optional: true },
+    // By it the memory of a snapshot is read when it is needed.
+    { path: '/dev/userfaultfd', access: 'write', optional: true },
+  ];
+}
+
+/** Ours first, so that the configuration's parameters win. The guest's log is the serial line, its shell the virtio console. */
+function kernelLine(config: HypervisorConfig): string {
   const given = new Set(config.kernelParams.map(({ key }) => key));
+  const root = rootImage(config);
+  const device = root !== undefined && isPmem(root, config) ? '/dev/pmem0' : '/dev/vda';
   const ours = [
     'console=ttyS0',
+    'polyvisor_console=/dev/hvc0',
     'reboot=t',
     'panic=-1',
     `nr_cpus=${config.maxVcpus}`,
     'tsc=reliable',
     'net.ifnames=0',
+    ...(root === undefined ? [] : [`root=${device}`, 'ro']),
     config.debug ? 'debug' : 'quiet',
   ];
   const missing = deserializeParams(ours).filter(({ key }) => !given.has(key) || key === 'console');

@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
-import { constants } from 'node:fs';
-import { chown, copyFile, link, mkdir, open, readdir, readFile, realpath, rm, rmdir, stat, symlink } from 'node:fs/promises';
+import { chown, link, mkdir, open, readdir, readFile, realpath, rm, rmdir, stat, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { fileError } from '../../config/file-error.ts';
@@ -8,8 +7,9 @@ import { findCgroups } from '../../confinement/cgroup-host.ts';
 import { closedTo } from '../../confinement/jail-plan.ts';
 import { mayUse, survey } from '../../confinement/survey.ts';
 import { findTools, type ToolName } from '../../confinement/tools.ts';
-import { vmUid } from '../../confinement/vm-uid.ts';
 import { VmError } from '../../errors.ts';
+import { takeUid } from '../../state/uid-range.ts';
+import { copySparsely } from './control-copy.ts';
 import { jailCgroups } from './plan-jail.ts';
 
 /** The folder that Firecracker works in, and who it is there. */
@@ -17,6 +17,8 @@ export interface WorkFolder {
   folder: string;
   /** absent where there is no jail */
   uid: number | undefined;
+  /** the folder itself, where `folder` is a mount of it: a file can be linked only within one mount */
+  unmounted?: string | undefined;
 }
 
 /** How something is put into the folder. */
@@ -41,7 +43,21 @@ export async function makeJail(runtimeFolder: string, id: string, folder: string
   }
   await clearJail(runtimeFolder, id);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await chown(folder, vmUid(id), vmUid(id));
+  const uid = takeUid(id);
+  await chown(folder, uid, uid);
+  // Runtime folders are often mounted without devices, and the jailer makes /dev/kvm in there.
+  if (await forbidsDevices(folder)) {
+    const itself = unmountedFolder(runtimeFolder);
+    await mkdir(itself, { mode: 0o700 });
+    await chown(itself, uid, uid);
+    await run('mount', ['--bind', itself, folder]);
+    await run('mount', ['-o', 'remount,bind,dev,exec', folder]);
+  }
+}
+
+/** Where the contents of a jail are, when its root is a mount of it. */
+export function unmountedFolder(runtimeFolder: string): string {
+  return path.join(runtimeFolder, 'jailed');
 }
 
 /** Gives files that were made for the VMM to it. */
@@ -55,7 +71,10 @@ export async function giveFiles({ uid }: WorkFolder, files: readonly string[]): 
  * linked as a file of both folders, mounted where these are on different file systems, copied where that does; a device gets a node.
  * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, PERMISSION when the VMM's uid may not use it, HOST_MISSING, IO
  */
-export async function insert({ folder, uid }: WorkFolder, { source, name, access, once }: Inserted): Promise<void> {
+export async function insert(
+  { folder, uid, unmounted = folder }: WorkFolder,
+  { source, name, access, once }: Inserted,
+): Promise<void> {
   const target = path.join(folder, name);
   try {
     if (uid === undefined) return await symlink(source, target);
@@ -68,19 +87,18 @@ export async function insert({ folder, uid }: WorkFolder, { source, name, access
     }
     if (!mayUse(seen, uid)) {
       if (once !== true) throw closedTo(seen, uid);
-      await copyFile(source, target, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+      await copySparsely(source, target);
       return await chown(target, uid, uid);
     }
-    await linkOrMount(await realpath(source), target, access === 'read');
+    await linkOrMount(await realpath(source), path.join(unmounted, name), target, access === 'read');
   } catch (error) {
     if (error instanceof VmError) throw error;
     throw insertError(error as NodeJS.ErrnoException, source);
   }
 }
 
-async function linkOrMount(source: string, target: string, readOnly: boolean): Promise<void> {
-  // Two mounts of one file system can't be linked across either (EXDEV).
-  const linked = await link(source, target).then(
+async function linkOrMount(source: string, place: string, target: string, readOnly: boolean): Promise<void> {
+  const linked = await link(source, place).then(
     () => true,
     (error: NodeJS.ErrnoException) => {
       if (error.code === 'EXDEV') return false;
@@ -141,21 +159,36 @@ export async function allowFileSize(pid: number, bytes: number): Promise<void> {
   await run('prlimit', ['--pid', `${pid}`, `--fsize=${bytes}:${bytes}`]);
 }
 
+/** Whether the file system that a folder is on takes no devices or programs. */
+async function forbidsDevices(folder: string): Promise<boolean> {
+  const above = (await mountTable()).filter(({ place }) => place === '/' || `${folder}/`.startsWith(`${place}/`));
+  const nearest = above.toSorted((a, b) => a.place.length - b.place.length).at(-1);
+  return nearest?.options.some((option) => option === 'nodev' || option === 'noexec') ?? false;
+}
+
+/** What is mounted, in the order of mounting. */
+async function mountTable(): Promise<{ place: string; options: string[] }[]> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8');
+  return table
+    .split('\n')
+    .map((line) => line.split(' '))
+    .map(([, , , , place = '', options = '']) => ({
+      // Blanks and the like are written in octal (proc(5)).
+      place: place.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
+      options: options.split(','),
+    }));
+}
+
 /** Unmounts what is mounted at the places that are asked for, what lies deepest first. */
 async function unmount(which: (mount: string) => boolean): Promise<void> {
-  const table = await readFile('/proc/self/mountinfo', 'utf8');
-  const mounts = table
-    .split('\n')
-    .map((line) => line.split(' ')[4] ?? '')
-    // Blanks and the like are written in octal (proc(5)).
-    .map((mount) => mount.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))))
-    .filter((mount) => which(mount));
-  for (const mount of mounts.toReversed()) await run('umount', [mount]);
+  const mounts = (await mountTable()).filter(({ place }) => which(place));
+  for (const { place } of mounts.toReversed()) await run('umount', [place]);
 }
 
 async function run(tool: ToolName, argv: readonly string[]): Promise<void> {
   const program = findTools()[tool];
-  if (program === undefined) throw new VmError('HOST_MISSING', `${tool} is not on this host`, { advice: 'Install util-linux.' });
+  if (program === undefined)
+    throw new VmError('HOST_MISSING', `${tool} is not on this host`, { advice: 'Install util-linux.' });
   try {
     await promisify(execFile)(program, argv, { timeout: 10_000, env: { LC_ALL: 'C' } });
   } catch (error) {
@@ -175,6 +208,9 @@ function insertError(error: NodeJS.ErrnoException, source: string): VmError {
 
 function unlessGone(error: NodeJS.ErrnoException): void {
   if (error.code !== 'ENOENT') {
-    throw new VmError('IO', `the VM's cgroup can't be removed: ${error.message}`, { path: error.path, errno: error.code });
+    throw new VmError('IO', `the VM's cgroup can't be removed: ${error.message}`, {
+      path: error.path,
+      errno: error.code,
+    });
   }
 }

@@ -20,23 +20,26 @@ export interface MemoryResize {
 /**
  * Gives a guest another size of memory by its virtio-mem device, both ways; resolves when the guest uses it. A guest that does not come
  * there in time keeps what it had: the request is taken back.
+ * @param blockMiB what the guest adds memory by: sizes are rounded up to it
  * @param bootMiB what it started with
  * @throws {VmError} INVALID_ARGUMENT outside what the VM may have, TIMEOUT, ABORTED, VMM_FAILED, VMM_GONE
  */
 export async function resizeMemory(
   control: FirecrackerControl,
-  memoryMiB: number,
-  bootMiB: number,
+  { memoryMiB, blockMiB, bootMiB }: { memoryMiB: number; blockMiB: number; bootMiB: number },
   options: CallOptions,
 ): Promise<MemoryResize> {
   const scope = callScope('resize of memory', { timeoutMs: resizeMs, ...options });
   const call = { signal: scope.signal };
   try {
     const before = await control.memory(call);
-    const { plugged_size_mib: pluggedMiB, total_size_mib: mostMiB, block_size_mib: blockMiB } = before;
-    if (!Number.isInteger(memoryMiB) || memoryMiB < bootMiB) throw wrong(`at least the ${bootMiB} that the VM started with`, memoryMiB);
-    const wantedMiB = roundUp(memoryMiB - bootMiB, blockMiB);
-    if (wantedMiB > mostMiB) throw wrong(`at most ${bootMiB + mostMiB}`, memoryMiB);
+    const { plugged_size_mib: pluggedMiB, total_size_mib: mostMiB, block_size_mib: leastMiB } = before;
+    if (!Number.isInteger(blockMiB) || blockMiB < 1)
+      throw wrong('blockSizeMiB', 'a whole number of MiB above 0', blockMiB);
+    if (!Number.isInteger(memoryMiB) || memoryMiB < bootMiB)
+      throw wrong('memoryMiB', `at least the ${bootMiB} that the VM started with`, memoryMiB);
+    const wantedMiB = roundUp(roundUp(memoryMiB - bootMiB, blockMiB), leastMiB);
+    if (wantedMiB > mostMiB) throw wrong('memoryMiB', `at most ${bootMiB + mostMiB}`, memoryMiB);
     await control.requestMemory(wantedMiB, call);
     try {
       await settled(control, wantedMiB, call);
@@ -66,9 +69,9 @@ async function settled(control: FirecrackerControl, wantedMiB: number, call: Cal
   }
 }
 
-function wrong(wanted: string, given: number): VmError {
-  return new VmError('INVALID_ARGUMENT', `memoryMiB must be ${wanted}, not ${given}`, {
+function wrong(field: string, wanted: string, given: number): VmError {
+  return new VmError('INVALID_ARGUMENT', `${field} must be ${wanted}, not ${given}`, {
     operation: 'resizeMemory',
-    field: 'memoryMiB',
+    field,
   });
 }

@@ -28,7 +28,10 @@ export class FirecrackerMetrics {
     // Not followed: the file is in a folder that a VMM may write to.
     const file = await open(this.#path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
       (error: NodeJS.ErrnoException) => {
-        throw new VmError('IO', `the metrics cannot be read: ${error.message}`, { path: this.#path, errno: error.code });
+        throw new VmError('IO', `the metrics cannot be read: ${error.message}`, {
+          path: this.#path,
+          errno: error.code,
+        });
       },
     );
     try {
@@ -84,7 +87,8 @@ export class FirecrackerMetrics {
     for (const [name, group] of Object.entries(groups as Record<string, unknown>)) {
       if (!/^(block|net)_/.test(name) || typeof group !== 'object' || group === null) continue;
       const sums = this.#sums.get(name) ?? {};
-      for (const [key, value] of Object.entries(group)) if (typeof value === 'number') sums[key] = (sums[key] ?? 0) + value;
+      for (const [key, value] of Object.entries(group))
+        if (typeof value === 'number') sums[key] = (sums[key] ?? 0) + value;
       this.#sums.set(name, sums);
     }
   }

@@ -59,7 +59,7 @@ export class FirecrackerControl {
    * guest's is reset, and then fails to open a memory file in a folder that there isn't.
    */
   async resetVsock(options: CallOptions = {}): Promise<void> {
-    const body = { snapshot_path: snapshotNames.state, mem_file_path: 'no-folder/memory' };
+    const body = { snapshot_path: snapshotNames.unused, mem_file_path: 'no-folder/memory' };
     try {
       await this.#call({ method: 'PUT', target: '/snapshot/create', body }, { timeoutMs: snapshotMs, ...options });
     } catch (error) {
@@ -93,7 +93,9 @@ export class FirecrackerControl {
     } catch (error) {
       const found = VmError.from(error);
       const advice = found.code === 'VMM_FAILED' ? adviceFor(found.rawMessage) : undefined;
-      throw advice === undefined ? found : new VmError(found.code, found.rawMessage, { ...found.facts, advice, cause: found });
+      throw advice === undefined
+        ? found
+        : new VmError(found.code, found.rawMessage, { ...found.facts, advice, cause: found });
     }
   }
 }

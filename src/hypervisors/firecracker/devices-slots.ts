@@ -1,6 +1,7 @@
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { assetPath } from '../../config/assets.ts';
-import { isPmem, type Placed } from './devices.ts';
+import { isPmem, type Placed, poolSize } from './devices.ts';
+import { hasPool } from './plan.ts';
 
 /*
  * Firecracker gives each device the lowest free number on the guest's one PCI bus: at the boot in a fixed order (`build_microvm_for_boot`
@@ -13,19 +14,17 @@ const firstSlot = 1;
 /** The devices with the numbers that they have got at the boot. */
 export function withSlots(devices: readonly Placed[], config: HypervisorConfig): Placed[] {
   const ranks = devices.map((placed) => rank(placed, config));
-  // The balloon comes first, a root disk before the other disks.
-  const before = [config.reclaimGuestFreedMemory, assetPath(config, 'image') !== undefined].filter(Boolean).length;
   return devices.map((placed, at) => {
     const own = ranks[at] ?? 0;
     const earlier = ranks.filter((other, index) => other < own || (other === own && index < at)).length;
-    return { ...placed, slot: firstSlot + before + earlier };
+    // The drives of the pool come after the other disks.
+    return { ...placed, slot: firstSlot + headSize(config) + earlier + (own > 0 ? pooled(config) : 0) };
   });
 }
 
-/** The number that the next device gets. @param cold how many devices there were at the boot, ours included */
-export function nextSlot(devices: readonly Placed[], config: HypervisorConfig, cold: readonly Placed[]): number {
-  const fixed = fixedSlots(config, cold);
-  const taken = new Set([...fixed, ...devices.map(({ slot }) => slot)]);
+/** The number that the next device gets. @param reserved those of devices that stay, as `reservedSlots` said at the boot */
+export function nextSlot(devices: readonly Placed[], reserved: readonly number[]): number {
+  const taken = new Set([...reserved, ...devices.map(({ slot }) => slot)]);
   let slot = firstSlot;
   while (taken.has(slot)) slot++;
   return slot;
@@ -36,12 +35,21 @@ export function pciAddress(slot: number): string {
   return `0000:00:${slot.toString(16).padStart(2, '0')}.0`;
 }
 
-/** Numbers of what is never taken away: balloon, root disk; after the devices the vsock, the entropy device and the memory. */
-function fixedSlots(config: HypervisorConfig, cold: readonly Placed[]): number[] {
-  const before = [config.reclaimGuestFreedMemory, assetPath(config, 'image') !== undefined].filter(Boolean).length;
-  const after = config.virtioMem ? 3 : 2;
-  const head = Array.from({ length: before }, (_, at) => firstSlot + at);
-  return [...head, ...Array.from({ length: after }, (_, at) => firstSlot + before + cold.length + at)];
+/** Numbers of what is never taken away: balloon, root disk, the pool; after the devices of the boot the vsock, the entropy device, the memory. */
+export function reservedSlots(cold: readonly Placed[], config: HypervisorConfig): number[] {
+  const tail = config.virtioMem ? 3 : 2;
+  const count = headSize(config) + cold.length + pooled(config) + tail;
+  const taken = new Set(withSlots(cold, config).map(({ slot }) => slot));
+  return Array.from({ length: count }, (_, at) => firstSlot + at).filter((slot) => !taken.has(slot));
+}
+
+/** The balloon comes first, a root disk before the other disks. */
+function headSize(config: HypervisorConfig): number {
+  return [config.reclaimGuestFreedMemory, assetPath(config, 'image') !== undefined].filter(Boolean).length;
+}
+
+function pooled(config: HypervisorConfig): number {
+  return hasPool(config) ? poolSize : 0;
 }
 
 function rank({ device }: Placed, config: HypervisorConfig): number {

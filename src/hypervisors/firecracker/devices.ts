@@ -78,7 +78,7 @@ export function requireOffered(device: Device, config: HypervisorConfig): assert
 }
 
 /** Whether the guest sees a disk as memory: virtio-pmem is Firecracker's way of what others do with an NVDIMM. */
-export function isPmem(device: OwnDevice, config: HypervisorConfig): device is BlockDevice {
+export function isPmem(device: OwnDevice, config: HypervisorConfig): boolean {
   return device.kind === 'block' && driverOf(device, config) === 'nvdimm';
 }
 
@@ -91,7 +91,8 @@ export function addRequest(placed: Placed, vm: { id: string; config: HypervisorC
   const { device, name } = placed;
   const put = (target: string, body: unknown): PlannedRequest => ({ method: 'PUT', target, body });
   if (device.kind === 'net') return put(`/network-interfaces/${name}`, networkInterface(device, name, vm.id));
-  if (!isPmem(device, vm.config)) return put(`/drives/${name}`, drive(device, name, vm.config));
+  if (device.kind === 'vhost-user' || !isPmem(device, vm.config))
+    return put(`/drives/${name}`, drive(device, name, vm.config));
   const body: Pmem = { id: name, path_on_host: diskName(name), root_device: false, read_only: device.readOnly };
   return put(`/pmem/${name}`, body);
 }

@@ -1,5 +1,7 @@
 import type { HypervisorModule } from '../hypervisor.ts';
+import { places, runtimeFolder } from '../../state/paths.ts';
 import { capabilities } from './capabilities.ts';
+import { clearJail } from './control-jail.ts';
 import { FirecrackerDriver } from './driver.ts';
 import { fields } from './fields.ts';
 import { plan } from './plan.ts';
@@ -15,4 +17,5 @@ export const firecracker: HypervisorModule = {
   plan,
   driver: (context) => new FirecrackerDriver(context),
   probe,
+  release: ({ id }) => clearJail(runtimeFolder(places(), id), id),
 };

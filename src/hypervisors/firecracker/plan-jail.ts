@@ -3,7 +3,6 @@ import { assetPath } from '../../config/assets.ts';
 import { VmError } from '../../errors.ts';
 import type { CgroupHost } from '../../confinement/cgroup-host.ts';
 import { logBytes, memoryLimitMiB } from '../../confinement/confinement-plan.ts';
-import { vmUid } from '../../confinement/vm-uid.ts';
 import { maxSocketPathBytes, vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
 
@@ -41,13 +40,12 @@ export function jailCgroups(id: string, host: CgroupHost): string[] {
 export function jailerArgv(
   context: VmContext,
   binary: string,
-  { cgroups, largestFileBytes }: { cgroups: CgroupHost | undefined; largestFileBytes: number },
+  { cgroups, largestFileBytes, uid }: { cgroups: CgroupHost | undefined; largestFileBytes: number; uid: number },
 ): string[] {
   const { id, networkNamespace, runtimeFolder } = context;
   requireJailable(context, binary);
-  const uid = String(vmUid(id));
   return [
-    ...['--id', id, '--exec-file', binary, '--uid', uid, '--gid', uid, '--chroot-base-dir', runtimeFolder],
+    ...['--id', id, '--exec-file', binary, '--uid', `${uid}`, '--gid', `${uid}`, '--chroot-base-dir', runtimeFolder],
     ...(networkNamespace === undefined ? [] : ['--netns', networkNamespace]),
     ...(cgroups === undefined ? [] : cgroupArgv(context, cgroups)),
     ...['--resource-limit', `no-file=${maxDescriptors}`],
@@ -71,13 +69,21 @@ function cgroupArgv({ config }: VmContext, { version, parents }: CgroupHost): st
 
 function requireJailable(context: VmContext, binary: string): void {
   if (!idPattern.test(context.id))
-    throw new VmError('INVALID_ARGUMENT', `the jailer takes ids of 1 to 64 letters, digits and hyphens, not ${context.id}`, {
-      field: 'id',
-    });
+    throw new VmError(
+      'INVALID_ARGUMENT',
+      `the jailer takes ids of 1 to 64 letters, digits and hyphens, not ${context.id}`,
+      {
+        field: 'id',
+      },
+    );
   const longest = `${vmmFiles.vsockSocket(workFolder(context, binary))}_65535`;
   if (Buffer.byteLength(longest) <= maxSocketPathBytes) return;
-  throw new VmError('INVALID_ARGUMENT', `the socket ${longest} in the jail would have a path over ${maxSocketPathBytes} bytes`, {
-    path: longest,
-    advice: 'Choose a shorter runtime folder: XDG_RUNTIME_DIR or POLYVISOR_HOME.',
-  });
+  throw new VmError(
+    'INVALID_ARGUMENT',
+    `the socket ${longest} in the jail would have a path over ${maxSocketPathBytes} bytes`,
+    {
+      path: longest,
+      advice: 'Choose a shorter runtime folder: XDG_RUNTIME_DIR or POLYVISOR_HOME.',
+    },
+  );
 }

@@ -24,7 +24,8 @@ export function extraArgv({ hypervisorParams, jailerPath }: HypervisorConfig): s
     if (name === words.mmds || name === words.trackDirtyPages) return [];
     const hasValue = passedOn[name];
     if (hasValue === undefined) throw refused(`Firecracker's argument ${key} may not be given`);
-    if (hasValue !== (value !== '')) throw refused(`Firecracker's argument ${key} needs ${hasValue ? 'a' : 'no'} value`);
+    if (hasValue !== (value !== ''))
+      throw refused(`Firecracker's argument ${key} needs ${hasValue ? 'a' : 'no'} value`);
     if (name === 'seccomp-filter' && jailerPath !== undefined)
       throw refused('a seccomp filter of your own would be outside the jail');
     return [`--${name}`, ...(hasValue ? [value] : [])];

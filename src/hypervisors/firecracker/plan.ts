@@ -4,6 +4,7 @@ import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { CgroupHost } from '../../confinement/cgroup-host.ts';
 import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
+import { uidRange } from '../../state/uid-range.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { LaunchPlan, PlannedPath, PlannedRequest } from '../launch-plan.ts';
 import { addRequest, type Placed, poolName, poolRequests, poolSize } from './devices.ts';
@@ -23,6 +24,8 @@ export interface Found {
   /** of the Firecracker that was found */
   version?: string | undefined;
   devices: readonly Placed[];
+  /** of its own, in the jail */
+  uid?: number | undefined;
   /** where the jailer can make cgroups */
   cgroups?: CgroupHost | undefined;
   /** the guest goes on from a snapshot, whose files are in the VMM's folder */
@@ -31,8 +34,8 @@ export interface Found {
 
 /** Names in the VMM's folder of what a jailed Firecracker is given. */
 export const jailedNames = { kernel: 'kernel', initrd: 'initrd', image: 'image' } as const;
-/** Names in the VMM's folder of a snapshot's parts. */
-export const snapshotNames = { memory: 'snapshot.mem', state: 'snapshot.state' } as const;
+/** Names in the VMM's folder of a snapshot's parts, and of what is written for its side effect. */
+export const snapshotNames = { memory: 'snapshot.mem', state: 'snapshot.state', unused: 'unused.state' } as const;
 
 /** What Firecracker is told: a pure function. The API gets the requests in their order, and starts the guest with the last. */
 export function plan(context: VmContext, binary: string): LaunchPlan {
@@ -46,30 +49,31 @@ export function planWith(context: VmContext, binary: string, found: Found): Laun
   const jailer = assetPath(context.config, 'jailer');
   const largestFileBytes = largestFile(context, found.devices);
   const own = [...(usesPci(context.config) ? ['--enable-pci'] : []), ...extraArgv(context.config)];
-  const jailed = jailer === undefined ? [] : jailerArgv(context, binary, { cgroups: found.cgroups, largestFileBytes });
+  const { cgroups, uid = uidRange().first } = found;
+  const jailed = jailer === undefined ? [] : jailerArgv(context, binary, { cgroups, uid, largestFileBytes });
   const socket = jailer === undefined ? vmmFiles.apiSocket(folder) : 'api.sock';
   const argv =
     jailer === undefined
       ? ['--id', context.id, '--api-sock', socket, ...own]
       : [...jailed, '--api-sock', socket, ...own];
-  const program = jailer ?? binary;
-  // The jailer enters the network namespace by itself.
-  const enters = context.networkNamespace !== undefined && jailer === undefined;
   return {
-    binary: enters ? 'nsenter' : program,
-    argv: enters ? [`--net=${context.networkNamespace}`, '--', program, ...argv] : argv,
+    binary: jailer ?? binary,
+    argv,
     env: {},
     files: [
       vmmFiles.console(folder),
       vmmFiles.ownLog(folder),
       vmmFiles.metrics(folder),
-      ...(hasPool(context.config, found.version)
+      ...(hasPool(context.config)
         ? Array.from({ length: poolSize }, (_, index) => `${folder}/${poolName(index)}`)
         : []),
     ].map((path) => ({ path, content: '', mode: 0o600 })),
     requests: found.restores === true ? restoreRequests(context) : bootRequests(context, found),
     paths: jailer === undefined ? paths(context, found.devices) : [],
     workingFolder: jailer === undefined ? folder : undefined,
+    // The jailer enters it by itself.
+    networkNamespace: jailer === undefined ? context.networkNamespace : undefined,
+    confinesItself: jailer !== undefined,
     largestFileBytes,
   };
 }
@@ -79,9 +83,14 @@ export function usesPci({ machineType }: HypervisorConfig): boolean {
   return machineType !== 'mmio';
 }
 
-/** Whether disks are plugged by swapping the files of drives that are there from the start, as virtcontainers does it. */
-export function hasPool(config: HypervisorConfig, version: string | undefined): boolean {
-  return !config.disableBlockDeviceUse && !(usesPci(config) && has(version, 'pciHotplug'));
+/** Whether disks can be swapped into drives that are there from the start, as virtcontainers does it. */
+export function hasPool(config: HypervisorConfig): boolean {
+  return !config.disableBlockDeviceUse;
+}
+
+/** Whether devices can be plugged into a running guest. */
+export function plugsDevices(config: HypervisorConfig, version: string | undefined): boolean {
+  return usesPci(config) && has(version, 'pciHotplug');
 }
 
 /** How much memory can be plugged in all, in MiB. */
@@ -92,7 +101,8 @@ export function pluggableMiB({ config, hostMemoryMiB }: VmContext): number {
 
 function checkConfig({ useVsock, machineType, hugePages, memoryMiB }: HypervisorConfig): void {
   const refuse = (field: string, problem: string): VmError => new VmError('INVALID_CONFIG', problem, { field });
-  if (!useVsock) throw refuse('useVsock', "useVsock must be true: Firecracker's only way to the guest agent is a vsock");
+  if (!useVsock)
+    throw refuse('useVsock', "useVsock must be true: Firecracker's only way to the guest agent is a vsock");
   if (machineType !== 'pci' && machineType !== 'mmio')
     throw refuse('machineType', `machineType of Firecracker must be pci or mmio, not ${machineType}`);
   if (hugePages && memoryMiB % 2 !== 0)
@@ -119,8 +129,8 @@ function bootRequests(context: VmContext, found: Found): PlannedRequest[] {
     put('/machine-config', machine(config)),
     put('/boot-source', boot(context)),
     ...(image === undefined ? [] : [put('/drives/rootfs', rootDrive(config))]),
-    ...(hasPool(config, found.version) ? poolRequests() : []),
     ...found.devices.map((placed) => addRequest(placed, context)),
+    ...(hasPool(config) ? poolRequests() : []),
     put('/vsock', { guest_cid: guestCid, uds_path: 'vsock.sock' }),
     put('/entropy', {}),
     ...(config.reclaimGuestFreedMemory ? [put('/balloon', balloon)] : []),
@@ -211,6 +221,8 @@ function kernelLine({ config }: VmContext): string {
     'console=ttyS0',
     'reboot=k',
     'panic=-1',
+    // It has no power-off: the agent resets the guest instead.
+    'polyvisor_poweroff=reset',
     `nr_cpus=${config.vcpus}`,
     'tsc=reliable',
     'net.ifnames=0',

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { writeAtomically } from '../../state/atomic-file.ts';
@@ -6,22 +6,32 @@ import { lock } from '../../state/lock.ts';
 import { vmFiles } from '../../state/paths.ts';
 import type { Placed } from './devices.ts';
 
-interface StoredDevices {
-  schema: 1;
+/** What is on the guest's buses. */
+export interface PlacedDevices {
   devices: readonly Placed[];
+  /** PCI numbers of devices that stay */
+  reserved: readonly number[];
+  /** a device was taken off the PCI bus: what is plugged there from then on would not work */
+  spent?: boolean | undefined;
+}
+
+interface StoredDevices extends PlacedDevices {
+  schema: 1;
 }
 
 /** The devices of a VM, as the last process wrote them down that changed them. @throws {VmError} STATE_INVALID */
-export async function readPlaced(stateFolder: string): Promise<readonly Placed[]> {
+export async function readPlaced(stateFolder: string): Promise<PlacedDevices> {
   const path = vmFiles.devices(stateFolder);
   let stored: Partial<StoredDevices> | null;
   try {
     stored = JSON.parse(await readFile(path, 'utf8')) as Partial<StoredDevices> | null;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { devices: [], reserved: [] };
     throw new VmError('STATE_INVALID', `${path} cannot be read`, { path, cause: error });
   }
-  if (stored?.schema === 1 && Array.isArray(stored.devices)) return stored.devices;
+  const { schema, devices, reserved, spent } = stored ?? {};
+  if (schema === 1 && Array.isArray(devices) && Array.isArray(reserved))
+    return { devices, reserved, spent: spent === true };
   throw new VmError('STATE_INVALID', `${path} is not what this version writes`, { path });
 }
 
@@ -32,13 +42,16 @@ export async function readPlaced(stateFolder: string): Promise<readonly Placed[]
 export async function changePlaced<T>(
   stateFolder: string,
   call: CallOptions,
-  change: (before: readonly Placed[]) => Promise<{ devices: readonly Placed[]; result: T }>,
+  change: (before: PlacedDevices) => Promise<PlacedDevices & { result: T }>,
 ): Promise<T> {
   const held = await lock(stateFolder, 'devices', call);
   try {
-    const { devices, result } = await change(await readPlaced(stateFolder));
-    const stored: StoredDevices = { schema: 1, devices };
-    await writeAtomically(vmFiles.devices(stateFolder), `${JSON.stringify(stored, undefined, 2)}\n`);
+    const { devices, reserved, spent, result } = await change(await readPlaced(stateFolder));
+    const stored: StoredDevices = { schema: 1, devices, reserved, spent };
+    const path = vmFiles.devices(stateFolder);
+    if (devices.length + reserved.length > 0 || spent === true)
+      await writeAtomically(path, `${JSON.stringify(stored, undefined, 2)}\n`);
+    else await rm(path, { force: true });
     return result;
   } finally {
     await held.release();

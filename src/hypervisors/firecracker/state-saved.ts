@@ -12,6 +12,9 @@ export interface SavedMachine {
   /** of the Firecracker that saved it */
   version: string;
   devices: readonly Placed[];
+  /** PCI numbers of devices that stay */
+  reserved: readonly number[];
+  spent?: boolean | undefined;
   memoryBytes: number;
 }
 
@@ -53,16 +56,22 @@ export async function readSaved(folder: string): Promise<SavedMachine> {
  */
 export async function checkSaved(folder: string, saved: SavedMachine, version: string | undefined): Promise<void> {
   if (version !== undefined && isNewer(saved.version, version)) {
-    throw new VmError('HYPERVISOR_TOO_OLD', `the snapshot is Firecracker ${saved.version}'s, and this one is ${version}`, {
-      path: folder,
-      advice: `Use Firecracker ${saved.version} or a newer one.`,
-    });
+    throw new VmError(
+      'HYPERVISOR_TOO_OLD',
+      `the snapshot is Firecracker ${saved.version}'s, and this one is ${version}`,
+      {
+        path: folder,
+        advice: `Use Firecracker ${saved.version} or a newer one.`,
+      },
+    );
   }
   await sizeOf(savedFiles.state(folder));
   const memory = savedFiles.memory(folder);
   const size = await sizeOf(memory);
   if (size === saved.memoryBytes) return;
-  throw new VmError('FILE_INVALID', `${memory} has ${size} bytes, and the guest had ${saved.memoryBytes}`, { path: memory });
+  throw new VmError('FILE_INVALID', `${memory} has ${size} bytes, and the guest had ${saved.memoryBytes}`, {
+    path: memory,
+  });
 }
 
 async function sizeOf(file: string): Promise<number> {
@@ -79,6 +88,7 @@ function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {
     typeof saved.snapshotId === 'string' &&
     typeof saved.version === 'string' &&
     Number.isInteger(saved.memoryBytes) &&
-    Array.isArray(saved.devices)
+    Array.isArray(saved.devices) &&
+    Array.isArray(saved.reserved)
   );
 }

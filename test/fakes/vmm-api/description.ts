@@ -65,9 +65,11 @@ export class ApiDescription {
 
   #check(given: Schema, value: unknown, at: string): string[] {
     const schema = this.#resolve(given);
-    if (schema.enum !== undefined && !schema.enum.includes(value)) return [`${at}: ${JSON.stringify(value)} is not one of the values`];
+    if (schema.enum !== undefined && !schema.enum.includes(value))
+      return [`${at}: ${JSON.stringify(value)} is not one of the values`];
     const type = Array.isArray(value) ? 'array' : Number.isInteger(value) ? 'integer' : typeof value;
-    const isWanted = schema.type === undefined || schema.type === type || (schema.type === 'number' && type === 'integer');
+    const isWanted =
+      schema.type === undefined || schema.type === type || (schema.type === 'number' && type === 'integer');
     if (!isWanted) return [`${at}: ${type} in place of ${schema.type}`];
     if (typeof value === 'number') {
       const { minimum = -Infinity, maximum = Infinity } = schema;
@@ -81,7 +83,9 @@ export class ApiDescription {
   }
 
   #checkObject(schema: Schema, value: object, at: string): string[] {
-    const missing = (schema.required ?? []).filter((name) => !(name in value)).map((name) => `${at}.${name} is missing`);
+    const missing = (schema.required ?? [])
+      .filter((name) => !(name in value))
+      .map((name) => `${at}.${name} is missing`);
     const others = schema.additionalProperties;
     const found = Object.entries(value).flatMap(([name, field]) => {
       const property = schema.properties?.[name] ?? (typeof others === 'object' ? others : undefined);

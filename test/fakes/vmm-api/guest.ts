@@ -44,7 +44,11 @@ export class FakeGuest {
     }
     agent.stdout.resume();
     const guest = new FakeGuest(agent, folder, vsock);
-    if (announce) net.connect(`${vsock}_${announcePort}`).on('error', () => undefined).end();
+    if (announce)
+      net
+        .connect(`${vsock}_${announcePort}`)
+        .on('error', () => undefined)
+        .end();
     return guest;
   }
 

@@ -20,7 +20,13 @@ export function fakeProgram(main: URL, versionLine: string, { version, fault = '
     FAKE_VERSION: version,
     POLYVISOR_SPECS: specsFolder,
   };
-  const words = [...Object.entries(env).map(([name, value]) => `${name}=${value}`), process.execPath, '--import', import.meta.resolve('tsx'), main.pathname];
+  const words = [
+    ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
+    process.execPath,
+    '--import',
+    import.meta.resolve('tsx'),
+    main.pathname,
+  ];
   return [
     '#!/bin/sh',
     `if [ "$1" = --version ]; then echo ${quoted(versionLine)}; exit 0; fi`,

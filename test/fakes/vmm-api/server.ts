@@ -14,6 +14,8 @@ export type Fault = (typeof faults)[number];
 export interface ApiOptions {
   socketPath: string;
   description: ApiDescription | undefined;
+  /** requests, as `METHOD TARGET`, that are described elsewhere */
+  undescribed?: RegExp | undefined;
   /** such as `PUT /vsock:die` */
   fault: string | undefined;
   /** in the form in which this VMM refuses */
@@ -22,7 +24,7 @@ export interface ApiOptions {
 }
 
 /** Serves a VMM's API on a unix socket. A request that the vendor's description doesn't allow is refused, whatever the fake could make of it. */
-export function serveApi({ socketPath, description, fault, refusal, handle }: ApiOptions): http.Server {
+export function serveApi({ socketPath, description, undescribed, fault, refusal, handle }: ApiOptions): http.Server {
   const [faulty, what] = split(fault);
   const server = http.createServer((request, response) => {
     const chunks: Buffer[] = [];
@@ -33,8 +35,10 @@ export function serveApi({ socketPath, description, fault, refusal, handle }: Ap
       const { method = '', url = '' } = request;
       const broken = `${method} ${url}` === faulty ? what : undefined;
       if (broken !== undefined && goesWrong(broken, response)) return;
-      const problems = description?.problems(method, url, body) ?? [];
-      const answered = problems.length > 0 ? refusal(`against the description: ${problems.join('; ')}`) : handle(method, url, body);
+      const judged = undescribed?.test(`${method} ${url}`) === true ? undefined : description;
+      const problems = judged?.problems(method, url, body) ?? [];
+      const answered =
+        problems.length > 0 ? refusal(`against the description: ${problems.join('; ')}`) : handle(method, url, body);
       void Promise.resolve(answered)
         .catch((error: unknown) => refusal(error instanceof Error ? error.message : String(error)))
         .then((answer) => send(response, broken === 'refuse' ? refusal('told to refuse') : answer, broken));
@@ -45,7 +49,8 @@ export function serveApi({ socketPath, description, fault, refusal, handle }: Ap
 }
 
 function send(response: http.ServerResponse, { status, body }: Answer, fault: Fault | undefined): void {
-  const extended = fault === 'unknown-field' ? { ...(body as object | undefined), from_the_future: { deep: [1] } } : body;
+  const extended =
+    fault === 'unknown-field' ? { ...(body as object | undefined), from_the_future: { deep: [1] } } : body;
   response.statusCode = extended !== undefined && status === 204 ? 200 : status;
   if (extended === undefined) response.end();
   else response.setHeader('Content-Type', 'application/json').end(JSON.stringify(extended));
@@ -53,11 +58,11 @@ function send(response: http.ServerResponse, { status, body }: Answer, fault: Fa
 
 /** @returns whether that was all of the answer */
 function goesWrong(fault: Fault, response: http.ServerResponse): boolean {
+  if (fault === 'die') {
+    process.stderr.write('told to die\n');
+    process.exit(1);
+  }
   switch (fault) {
-    case 'die':
-      process.stderr.write('told to die\n');
-      process.exit(1);
-    // falls to no other case: the process has ended
     case 'busy':
       response.writeHead(429).end();
       return true;
@@ -71,8 +76,7 @@ function goesWrong(fault: Fault, response: http.ServerResponse): boolean {
     case 'not-json':
       response.writeHead(200).end('{"not": json');
       return true;
-    case 'refuse':
-    case 'unknown-field':
+    default:
       return false;
   }
 }

@@ -10,12 +10,7 @@ import { matrix } from './matrix.ts';
  */
 const notYet: Readonly<Record<string, readonly string[]>> = {
   qemu: [
-    'cpu hotAdd',
-    'cpu hotRemove',
-    'memory hotAdd',
     'addDevice',
-    'hotplugAddDevice',
-    'hotplugRemoveDevice',
     'block start',
     'block hotAdd',
     'block hotRemove',

@@ -35,7 +35,7 @@ describe('the whole plan', () => {
       -mon chardev=events,mode=control
       -chardev socket,id=console,path=/run/pv/abcdef012345/console.sock,server=on,wait=off,logfile=/run/pv/abcdef012345/console.log,logappend=on
       -serial chardev:console
-      -device {"driver":"pci-bridge","bus":"pcie.0","id":"pci-bridge-0","chassis_nr":1,"shpc":false,"addr":"2"}
+      -device {"driver":"pci-bridge","bus":"pcie.0","id":"pci-bridge-0","chassis_nr":1,"shpc":true,"addr":"2"}
       -device {"driver":"virtio-serial-pci","id":"serial0","max_ports":9}
       -chardev socket,id=charch0,path=/run/pv/abcdef012345/agent0.sock,server=on,wait=off
       -device {"driver":"virtserialport","chardev":"charch0","id":"channel0","name":"agent.channel.0"}
@@ -79,6 +79,68 @@ describe('the whole plan', () => {
             "content": "",
             "mode": 384,
             "path": "/run/pv/abcdef012345/console.log",
+          },
+        ],
+        "largestFileBytes": 0,
+        "lockMemory": false,
+        "networkNamespace": undefined,
+        "paths": [
+          {
+            "access": "read",
+            "path": "/boot/vmlinuz",
+          },
+          {
+            "access": "read",
+            "path": "/boot/initrd.img",
+          },
+          {
+            "access": "read",
+            "path": "/dev/urandom",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/qemu",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/seabios",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/ipxe",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/qboot",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/ovmf",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/OVMF",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/AAVMF",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/edk2",
+          },
+          {
+            "access": "read",
+            "optional": true,
+            "path": "/usr/share/qemu-efi-aarch64",
           },
         ],
         "requests": [],
@@ -185,9 +247,23 @@ describe('what the configuration decides', () => {
     expect(argv.join(' ')).toMatch(/ -overcommit ?mem-lock=on -S$/);
   });
 
-  it('the network namespace is entered by nsenter', () => {
-    const { binary: program, argv } = plan(contextFor(qemu, {}, { networkNamespace: '/run/netns/a b' }), binary);
-    expect([program, ...argv.slice(0, 4)]).toEqual(['nsenter', '--net=/run/netns/a b', '--', binary, '-name']);
+  it('the network namespace is told, for whoever starts it', () => {
+    const { networkNamespace } = plan(contextFor(qemu, {}, { networkNamespace: '/run/netns/a b' }), binary);
+    expect(networkNamespace).toBe('/run/netns/a b');
+  });
+
+  it('a confined QEMU is shown what it opens', () => {
+    const paths = plan(contextFor(qemu, { firmware: '/f/bios', pflash: ['/f/code', '/f/vars'] }), '/opt/q/bin/q').paths;
+    const told = paths.map(({ path, access, optional }) => `${access}${optional === true ? '?' : ''} ${path}`);
+    expect(told.slice(0, 7)).toEqual([
+      'read /boot/vmlinuz',
+      'read /boot/initrd.img',
+      'read /f/bios',
+      'read /f/code',
+      'write /f/vars',
+      'read /dev/urandom',
+      'read? /opt/q/share/qemu',
+    ]);
   });
 });
 

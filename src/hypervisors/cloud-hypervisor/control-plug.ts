@@ -1,0 +1,122 @@
+import type { CallOptions } from '../../config/call-options.ts';
+import { callScope } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
+import { type Device, deviceId } from '../device.ts';
+import { onHost } from '../device-host.ts';
+import { checkAmong, checkDevice } from '../device-rules.ts';
+import { FsDaemon } from '../fs-daemon.ts';
+import type { VmContext } from '../hypervisor.ts';
+import type { CloudHypervisorControl } from './control.ts';
+import { untilEvent } from './control-events.ts';
+import { type OwnDevice, partOf, requireOffered } from './devices.ts';
+import { vmmFiles } from '../../state/paths.ts';
+
+/** Milliseconds for a guest to take a device, or to let go of one, when the caller gives no limit. */
+const plugMs = 30_000;
+
+/**
+ * Everything that can be said of a device before Cloud Hypervisor is asked.
+ * @throws {VmError} INVALID_ARGUMENT, UNSUPPORTED, FILE_*, PERMISSION, HOST_MISSING
+ */
+export async function looked(
+  { config, networkNamespace, runtimeFolder }: VmContext,
+  present: readonly OwnDevice[],
+  device: Device,
+): Promise<OwnDevice> {
+  checkDevice(device);
+  requireOffered(device, config);
+  const real = await onHost(device, { config, networkNamespace });
+  const path = real.kind === 'vhost-user' ? real.socket : real.kind === 'block' || real.kind === 'fs' ? real.path : '';
+  if (path.startsWith(`${runtimeFolder}/`)) {
+    throw new VmError('INVALID_ARGUMENT', `${path} is in the folder of the VMM, which the guest must not get`, {
+      field: 'path',
+      path,
+    });
+  }
+  checkAmong(present, real);
+  return real;
+}
+
+/** Starts the process behind a device that has one. */
+export async function startDaemon(
+  device: OwnDevice,
+  context: VmContext,
+  call: CallOptions,
+): Promise<FsDaemon | undefined> {
+  if (device.kind !== 'fs') return undefined;
+  const socket = vmmFiles.deviceSocket(context.runtimeFolder, device.id);
+  return FsDaemon.start(device, { ...context, socket }, call);
+}
+
+/**
+ * Gives a device to a running guest; resolves with its PCI address when the guest drives it.
+ * @throws {VmError} VMM_FAILED with Cloud Hypervisor's words; GUEST_REFUSED when the guest does not take it, which then is asked to let go
+ */
+export async function plug(
+  control: CloudHypervisorControl,
+  device: OwnDevice,
+  context: VmContext,
+  options: CallOptions,
+): Promise<{ guestPath: string }> {
+  const part = partOf(device, context);
+  const scope = callScope(`hot-plug of ${device.id}`, { timeoutMs: plugMs, ...options });
+  const call = { signal: scope.signal };
+  let added = false;
+  const add = async (): Promise<{ guestPath: string }> => {
+    const { bdf } = await control.addDevice(part, call);
+    added = true;
+    return { guestPath: bdf };
+  };
+  const daemon = await startDaemon(device, context, call);
+  try {
+    // What is not virtio has no event that tells.
+    if (device.kind === 'vfio') return await add();
+    const active = (event: { event: string; properties: Record<string, string> | null }): boolean =>
+      event.event === 'activated' && event.properties?.['id'] === device.id;
+    const result = await untilEvent(context.runtimeFolder, active, call, add);
+    await daemon?.letGo();
+    return result;
+  } catch (error) {
+    if (added) await control.removeDevice(device.id).catch(() => undefined);
+    await daemon?.end();
+    if (added && options.signal?.aborted !== true && scope.signal.aborted)
+      throw new VmError('GUEST_REFUSED', `the guest did not take the device ${device.id}: it may lack the driver`, {
+        operation: 'hotplugAddDevice',
+        cause: error,
+      });
+    scope.throwIfEnded();
+    throw error;
+  } finally {
+    scope.release();
+  }
+}
+
+/**
+ * Takes a device from a running guest; resolves when the guest has let go of it.
+ * @throws {VmError} GUEST_REFUSED when it does not, VMM_FAILED
+ */
+export async function unplug(
+  control: CloudHypervisorControl,
+  device: Device,
+  context: VmContext,
+  options: CallOptions,
+): Promise<void> {
+  const id = deviceId(device);
+  const scope = callScope(`removal of ${id}`, { timeoutMs: plugMs, ...options });
+  try {
+    const call = { signal: scope.signal };
+    const gone = (event: { event: string; properties: Record<string, string> | null }): boolean =>
+      event.event === 'device-removed' && event.properties?.['id'] === id;
+    await untilEvent(context.runtimeFolder, gone, call, () => control.removeDevice(id, call));
+  } catch (error) {
+    if (scope.signal.aborted && options.signal?.aborted !== true)
+      throw new VmError('GUEST_REFUSED', `the guest did not let go of the device ${id}`, {
+        operation: 'hotplugRemoveDevice',
+        cause: error,
+      });
+    scope.throwIfEnded();
+    throw error;
+  } finally {
+    scope.release();
+  }
+}

@@ -1,0 +1,93 @@
+import { chown, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
+import { vmmFiles } from '../../state/paths.ts';
+import type { VmContext } from '../hypervisor.ts';
+import { moveFile } from '../move-file.ts';
+import type { CloudHypervisorControl } from './control.ts';
+import { deviceLists, type OwnDevice } from './devices.ts';
+import { memoryBytesIn, type SavedMachine, savedParts, writeSaved } from './state-saved.ts';
+import type { VmConfig } from './wire.ts';
+
+/** Name of the folder in the VMM's own through which a snapshot goes: it may see no other. */
+const passage = 'snapshot';
+
+/**
+ * Has Cloud Hypervisor write a paused VM into a folder.
+ * @returns bytes of memory
+ * @throws {VmError} VMM_FAILED, IO, TIMEOUT, ABORTED
+ */
+export async function saveSnapshot(
+  control: CloudHypervisorControl,
+  runtimeFolder: string,
+  target: string,
+  machine: Pick<SavedMachine, 'version' | 'devices'>,
+  call: CallOptions,
+): Promise<number> {
+  const folder = await makePassage(runtimeFolder);
+  try {
+    await control.snapshot(folder, call);
+    for (const part of savedParts) await moveFile(path.join(folder, part), path.join(target, part));
+    const memoryBytes = await memoryBytesIn(target);
+    await writeSaved(target, { schema: 1, ...machine, memoryBytes });
+    return memoryBytes;
+  } catch (error) {
+    for (const part of savedParts) await rm(path.join(target, part), { force: true });
+    throw VmError.from(error, 'IO', { path: target });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Shows a snapshot to a new Cloud Hypervisor: its memory and state as they are, its configuration with the paths of the new VM.
+ * @returns the folder to restore from
+ * @throws {VmError} FILE_INVALID when the configuration in it can't be read, IO
+ */
+export async function openSnapshot(context: VmContext, devices: readonly OwnDevice[], source: string): Promise<string> {
+  const folder = await makePassage(context.runtimeFolder);
+  const file = path.join(source, 'config.json');
+  try {
+    const config = relocated(JSON.parse(await readFile(file, 'utf8')) as VmConfig, context, devices);
+    await writeFile(path.join(folder, 'config.json'), JSON.stringify(config), { mode: 0o644 });
+  } catch (error) {
+    throw VmError.from(error, 'FILE_INVALID', { path: file });
+  }
+  for (const part of ['state.json', 'memory-ranges']) await symlink(path.join(source, part), path.join(folder, part));
+  return folder;
+}
+
+export async function closeSnapshot(runtimeFolder: string): Promise<void> {
+  await rm(path.join(runtimeFolder, passage), { recursive: true, force: true });
+}
+
+/** What was saved, at the places of another VM. What a list holds is what the guest found when it was saved. Pure. */
+export function relocated(saved: VmConfig, context: VmContext, devices: readonly OwnDevice[]): VmConfig {
+  const { runtimeFolder } = context;
+  // Sockets of shared folders lie in the VMM's folder: they have other paths, and the same ids.
+  const { fs = [] } = deviceLists(devices, context);
+  const fsDevices = saved.fs?.map((one) => ({
+    ...one,
+    socket: fs.find(({ id }) => id === one.id)?.socket ?? one.socket,
+  }));
+  return {
+    ...saved,
+    serial: { ...saved.serial, file: vmmFiles.console(runtimeFolder) },
+    vsock: { ...saved.vsock, socket: vmmFiles.vsockSocket(runtimeFolder) },
+    ...(fsDevices === undefined ? {} : { fs: fsDevices }),
+    ...(saved.landlock_rules === undefined || saved.landlock_rules === null
+      ? {}
+      : { landlock_rules: [runtimeFolder, '/dev/net/tun'].map((at) => ({ path: at, access: 'rw' as const })) }),
+  };
+}
+
+async function makePassage(runtimeFolder: string): Promise<string> {
+  const folder = path.join(runtimeFolder, passage);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { mode: 0o700 });
+  // A VMM with a uid of its own has its folder by that uid.
+  const { uid, gid } = await stat(runtimeFolder);
+  if (uid !== process.geteuid?.()) await chown(folder, uid, gid);
+  return folder;
+}

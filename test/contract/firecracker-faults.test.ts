@@ -1,0 +1,231 @@
+import { existsSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { readHostFacts } from '../../src/config/host.ts';
+import { completeConfig } from '../../src/config/complete.ts';
+import type { VmConfigInput } from '../../src/config/vm-config.ts';
+import { VmError } from '../../src/errors.ts';
+import type { BlockDevice, Device } from '../../src/hypervisors/device.ts';
+import { firecracker } from '../../src/hypervisors/firecracker/index.ts';
+import { clearJail } from '../../src/hypervisors/firecracker/control-jail.ts';
+import { savedFiles } from '../../src/hypervisors/firecracker/state-saved.ts';
+import type { Hypervisor, VmContext } from '../../src/hypervisors/hypervisor.ts';
+import { manage } from '../../src/hypervisors/lifecycle.ts';
+import { VmStore } from '../../src/state/store.ts';
+import { fakeFirecracker } from '../fakes/firecracker/program.ts';
+import { scratch } from '../fakes/programs.ts';
+
+const at = scratch();
+let serial = 0;
+
+interface Machine {
+  hypervisor: Hypervisor;
+  context: VmContext;
+}
+
+/** A VM of a played Firecracker, which goes wrong as it is told; all is cleared in the end, or the leak fixture tells. */
+async function withMachine(
+  { version = '1.17.0', fault, ...input }: VmConfigInput & { version?: string; fault?: string },
+  use: (machine: Machine) => Promise<void>,
+): Promise<void> {
+  const program = path.join(at.folder, `firecracker-${version}-${++serial}`);
+  writeFileSync(program, fakeFirecracker({ version, fault }), { mode: 0o755 });
+  const files = { kernel: at.write('kernel', '\x7fELF'), initrd: at.write('initrd', 'initrd') };
+  const host = await readHostFacts();
+  const given = { ...files, hypervisorPath: program, memoryMiB: 256, ...input };
+  const config = completeConfig(given, { fields: firecracker.fields, host });
+  const store = new VmStore();
+  const name = `fault-${process.pid}-${serial}`;
+  const { id, runtimeFolder } = await store.create({ name, hypervisor: firecracker.type });
+  const stateFolder = store.folder(name);
+  const context: VmContext = {
+    id,
+    name,
+    config,
+    accel: 'kvm',
+    hostMemoryMiB: 4096,
+    runtimeFolder,
+    stateFolder,
+    pruneArgv: [],
+  };
+  const hypervisor = manage(firecracker, context);
+  try {
+    await use({ hypervisor, context });
+  } finally {
+    if (hypervisor.state === 'running' || hypervisor.state === 'paused') await hypervisor.kill();
+    await hypervisor.cleanup();
+    await store.remove(name);
+  }
+}
+
+async function failure(action: Promise<unknown>): Promise<VmError> {
+  try {
+    await action;
+  } catch (error) {
+    return VmError.from(error);
+  }
+  throw new Error('it did not fail');
+}
+
+const disk = (id: string, change: Partial<BlockDevice> = {}): BlockDevice => {
+  const file = at.write(`${id}.img`, '');
+  truncateSync(file, 2 ** 20);
+  return { kind: 'block', id, path: file, format: 'raw', readOnly: false, ...change };
+};
+
+const steps = ['PUT /logger', 'PUT /serial', 'PUT /machine-config', 'PUT /boot-source', 'PUT /vsock', 'PUT /actions'];
+
+describe('a Firecracker that goes wrong at its start', () => {
+  it.each(steps)('and dies at %s', (step) =>
+    withMachine({ fault: `${step}:die` }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      const error = await failure(hypervisor.start());
+      expect(error).toMatchObject({ code: 'START_FAILED', facts: { exitCode: 1 } });
+      expect(error.rawMessage).toContain('told to die');
+      expect(await hypervisor.pids()).toEqual([]);
+    }),
+  );
+
+  it.each<[fault: string, code: string, words: RegExp]>([
+    ['refuse', 'START_FAILED', /refused \(400\): told to refuse/],
+    ['busy', 'BUSY', /too many requests/],
+    ['half', 'START_FAILED', /ended|hang up|aborted/],
+    ['not-json', 'START_FAILED', /not JSON/],
+  ])('and answers with %s', (fault, code, words) =>
+    withMachine({ fault: `PUT /vsock:${fault}` }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      const error = await failure(hypervisor.start({ timeoutMs: 20_000 }));
+      expect([error.code, error.rawMessage]).toEqual([
+        expect.stringMatching(new RegExp(`${code}|VMM_GONE`)),
+        expect.stringMatching(words),
+      ]);
+      expect(await hypervisor.pids()).toEqual([]);
+    }),
+  );
+
+  it('and answers nothing', () =>
+    withMachine({ fault: 'PUT /vsock:silence' }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      expect((await failure(hypervisor.start({ timeoutMs: 3000 }))).code).toBe('TIMEOUT');
+      expect(await hypervisor.pids()).toEqual([]);
+    }));
+
+  it('but not for a field of a later version', () =>
+    withMachine({ fault: 'GET /:unknown-field' }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      await hypervisor.check();
+    }));
+
+  it('is told why it was not even tried: a compressed kernel', () =>
+    withMachine({ version: '1.16.1', kernel: at.write('bzImage', 'MZ') }, async ({ hypervisor }) => {
+      expect(await failure(hypervisor.create())).toMatchObject({ code: 'FILE_INVALID', facts: { field: 'kernel' } });
+    }));
+});
+
+describe('devices that cannot be', () => {
+  it('a ninth disk that is swapped in, one that may not be written, and one that was there', () =>
+    withMachine({ version: '1.15.0' }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      await hypervisor.addDevice(disk('cold'));
+      await hypervisor.start();
+      for (let index = 0; index < 8; index++) await hypervisor.hotplugAddDevice(disk(`d${index}`));
+      expect((await failure(hypervisor.hotplugAddDevice(disk('d8')))).code).toBe('INVALID_ARGUMENT');
+      await hypervisor.hotplugRemoveDevice(disk('d3'));
+      expect((await failure(hypervisor.hotplugAddDevice(disk('d9', { readOnly: true })))).code).toBe('UNSUPPORTED');
+      await hypervisor.hotplugAddDevice(disk('d9'));
+      expect((await failure(hypervisor.hotplugRemoveDevice(disk('cold')))).code).toBe('UNSUPPORTED');
+      const { disks } = await hypervisor.statistics();
+      expect(disks?.map(({ id, readBytes }) => [id, readBytes])).toContainEqual(['d9', 512]);
+      const card: Device = { kind: 'net', id: 'n', tap: 'tap-none' };
+      expect((await failure(hypervisor.hotplugAddDevice(card))).rawMessage).toContain('1.16 can');
+    }));
+
+  it('a disk in the folder of the VMM, and two of one name', () =>
+    withMachine({}, async ({ hypervisor, context }) => {
+      await hypervisor.create();
+      const inside = path.join(context.runtimeFolder, 'mine.img');
+      writeFileSync(inside, 'x');
+      expect((await failure(hypervisor.addDevice(disk('d', { path: inside })))).code).toBe('INVALID_ARGUMENT');
+      await hypervisor.addDevice(disk('a-b'));
+      expect((await failure(hypervisor.addDevice(disk('a_b')))).code).toBe('INVALID_ARGUMENT');
+      expect((await failure(hypervisor.addDevice(disk('pool0')))).code).toBe('INVALID_ARGUMENT');
+    }));
+
+  it('anything on the bus once something was taken off it, but what goes into drives', () =>
+    withMachine({}, async ({ hypervisor }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      const [one, two] = [disk('one', { readOnly: true }), disk('two', { readOnly: true })];
+      // Behind eight drives, the vsock and the entropy device.
+      expect(await hypervisor.hotplugAddDevice(one)).toEqual({ guestPath: '0000:00:0b.0' });
+      expect(await hypervisor.hotplugAddDevice(two)).toEqual({ guestPath: '0000:00:0c.0' });
+      await hypervisor.hotplugRemoveDevice(one);
+      expect((await failure(hypervisor.hotplugAddDevice(one))).code).toBe('UNSUPPORTED');
+      await hypervisor.hotplugAddDevice(disk('three'));
+    }));
+
+  it('what Firecracker refuses leaves nothing in its folder', () =>
+    withMachine({ fault: 'PATCH /drives/pool0:refuse' }, async ({ hypervisor, context }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      expect((await failure(hypervisor.hotplugAddDevice(disk('late')))).code).toBe('VMM_FAILED');
+      expect(existsSync(path.join(context.runtimeFolder, 'disk-late'))).toBe(false);
+    }));
+
+  it('memory for a VM that was started without room for it', () =>
+    withMachine({}, async ({ hypervisor }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      expect((await failure(hypervisor.resizeMemory(512, 128, false))).code).toBe('UNSUPPORTED');
+    }));
+});
+
+describe('snapshots that cannot be loaded', () => {
+  it.each<[what: string, spoil: (folder: string) => void, version: string, code: string]>([
+    ['a missing memory file', (folder) => truncateSync(savedFiles.memory(folder), 0), '1.17.0', 'FILE_INVALID'],
+    ['no machine', (folder) => writeFileSync(savedFiles.machine(folder), '{"schema":1}'), '1.17.0', 'STATE_INVALID'],
+    ["a newer version's", () => undefined, '1.16.1', 'HYPERVISOR_TOO_OLD'],
+    ['a broken state', (folder) => writeFileSync(savedFiles.state(folder), '{'), '1.17.0', 'START_FAILED'],
+  ])('%s', async (_, spoil, version, code) => {
+    const folder = at.file('snapshot');
+    mkdirSync(folder);
+    await withMachine({ version: '1.17.0' }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      await hypervisor.addDevice(disk('kept', { readOnly: true }));
+      await hypervisor.start();
+      await hypervisor.pause();
+      await hypervisor.save(folder);
+    });
+    spoil(folder);
+    await withMachine({ version }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      expect((await failure(hypervisor.restore(folder))).code).toBe(code);
+      expect(await hypervisor.pids()).toEqual([]);
+    });
+  });
+
+  it('builds on the snapshot before it, and on no other', async () => {
+    const folders = ['one', 'two', 'three'].map((name) => at.file(name));
+    for (const folder of folders) mkdirSync(folder);
+    const [one = '', two = '', three = ''] = folders;
+    await withMachine({ hypervisorParams: [{ key: 'track-dirty-pages', value: '' }] }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      await hypervisor.pause();
+      await hypervisor.save(one);
+      await hypervisor.save(two, { base: one });
+      expect((await failure(hypervisor.save(three, { base: one }))).code).toBe('INVALID_ARGUMENT');
+      await hypervisor.save(three, { base: two });
+    });
+  });
+});
+
+it('clears what a jail has left', async () => {
+  const runtime = at.file('runtime');
+  mkdirSync(path.join(runtime, 'firecracker', 'abcdef012345', 'root', 'dev'), { recursive: true });
+  writeFileSync(path.join(runtime, 'firecracker', 'abcdef012345', 'root', 'vmm.log'), 'old');
+  await clearJail(runtime, 'abcdef012345');
+  await clearJail(runtime, 'abcdef012345');
+  expect(existsSync(path.join(runtime, 'firecracker'))).toBe(false);
+});

@@ -1,0 +1,121 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { VmConfigInput } from '../../src/config/vm-config.ts';
+import { VmError } from '../../src/errors.ts';
+import { acrn } from '../../src/hypervisors/acrn/index.ts';
+import { describeHypervisor } from '../contract/hypervisor.ts';
+import { type Machine, withAcrn } from '../rigs/acrn-machine.ts';
+import { type RigOptions, riggedAcrnDm } from '../rigs/acrn.ts';
+import { defaultGuest } from './guest.ts';
+
+const at = { acrnDm: process.env['POLYVISOR_ACRN_DM'] ?? '/usr/bin/acrn-dm', rig: '/usr/lib/acrn-hsm-kvm.so' };
+const folder = mkdtempSync(path.join(tmpdir(), 'acrn-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const guest = async (options: RigOptions = {}): Promise<VmConfigInput> => ({
+  ...(await defaultGuest()),
+  hypervisorPath: riggedAcrnDm(folder, at, options),
+});
+
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => 'resolved',
+    (error: unknown) => VmError.from(error).code,
+  );
+
+describeHypervisor(acrn, { accel: 'kvm', config: guest });
+
+describe('acrn: what only a guest can tell', () => {
+  const withGuest = async (use: (machine: Machine) => Promise<void>, before?: (machine: Machine) => Promise<void>) =>
+    withAcrn(await guest(), async (machine) => {
+      await machine.hypervisor.create();
+      await before?.(machine);
+      await machine.hypervisor.start();
+      await use(machine);
+    });
+  const disk = (id: string, text: string) => {
+    const file = path.join(folder, `${id}.img`);
+    writeFileSync(file, Buffer.concat([Buffer.from(text), Buffer.alloc(2 ** 20 - text.length)]));
+    return { kind: 'block', id, path: file, format: 'raw', readOnly: false } as const;
+  };
+
+  it('reads a disk that was there at the start, and one that was swapped in, and writes to it [hotplugAddDevice]', async () => {
+    const [cold, hot] = [disk('cold', 'from the start'), disk('hot', 'swapped in')];
+    await withGuest(
+      async ({ hypervisor, agent }) => {
+        const link = await agent();
+        const read = async (address: string): Promise<string> => {
+          const script = `modprobe virtio_blk; name=$(ls /sys/bus/pci/devices/${address}/virtio*/block); head -c 16 /dev/$name | tr -d '\\0'; echo " $name"`;
+          return (await link.agent.exec(['/bin/sh', '-c', script])).stdout;
+        };
+        expect(await read('0000:00:07.0')).toBe('from the start vda\n');
+        const { guestPath = '' } = await hypervisor.hotplugAddDevice(hot);
+        expect(guestPath).toBe('0000:00:17.0');
+        const answer = await read(guestPath);
+        expect(answer).toMatch(/^swapped in vd[a-z]\n$/);
+        const name = answer.trim().split(' ').at(-1);
+        await link.agent.exec(['/bin/sh', '-c', `printf WRITTEN | dd of=/dev/${name} conv=notrunc,fsync`], {
+          check: true,
+        });
+        expect(readFileSync(hot.path, 'utf8').slice(0, 10)).toBe('WRITTEN in');
+        expect(await codeOf(hypervisor.hotplugAddDevice(hot))).toBe('INVALID_ARGUMENT');
+        expect(await codeOf(hypervisor.hotplugRemoveDevice(hot))).toBe('UNSUPPORTED');
+        await link.close();
+      },
+      async ({ hypervisor }) => hypervisor.addDevice(cold),
+    );
+  });
+
+  it('gets megabytes through the channel whole, while the host is busy with something else', async () =>
+    withGuest(async ({ agent }) => {
+      const link = await agent();
+      const script =
+        'i=0; while [ $i -lt 40000 ]; do echo "line $i of forty thousand, each a little different"; i=$((i+1)); done';
+      const exec = link.agent.exec(['/bin/sh', '-c', script], { maxOutputBytes: 8 * 2 ** 20 });
+      // The event loop stands still, time and again.
+      const busy = setInterval(() => {
+        const end = performance.now() + 300;
+        while (performance.now() < end);
+      }, 400);
+      const { stdout } = await exec;
+      clearInterval(busy);
+      const lines = stdout.trimEnd().split('\n');
+      expect(lines).toHaveLength(40_000);
+      expect(lines.findIndex((line, index) => !line.startsWith(`line ${index} of`))).toBe(-1);
+      await link.close();
+    }));
+
+  it('is typed on by its console', async () =>
+    withGuest(async ({ hypervisor, agent }) => {
+      const link = await agent();
+      const { path: socket } = await hypervisor.console();
+      const { connectUnix } = await import('../../src/transports/unix-socket.ts');
+      const stream = await connectUnix(socket);
+      let text = '';
+      const answered = new Promise<void>((resolve) => {
+        stream.on('data', (chunk: Buffer) => {
+          text += chunk.toString();
+          if (text.includes('sum 42')) resolve();
+        });
+      });
+      stream.write('\n');
+      stream.write('echo sum $((6*7))\n');
+      await answered;
+      stream.destroy();
+      await link.close();
+    }));
+
+  it('tells a panic, and ends', async () =>
+    withGuest(async ({ hypervisor, agent }) => {
+      const link = await agent();
+      await link.agent.exec(['/bin/sh', '-c', 'echo c > /proc/sysrq-trigger'], { timeoutMs: 5_000 }).then(
+        () => undefined,
+        () => undefined,
+      );
+      expect(await hypervisor.wait({ timeoutMs: 60_000 })).toMatchObject({ code: 0 });
+      expect((await hypervisor.lastWords()).console).toContain('Kernel panic - not syncing');
+      await link.close();
+    }));
+});

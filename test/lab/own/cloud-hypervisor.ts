@@ -1,0 +1,192 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { VmError } from '../../../src/errors.ts';
+import { cloudHypervisor } from '../../../src/hypervisors/cloud-hypervisor/index.ts';
+import type { BlockDevice, FsDevice, NetDevice } from '../../../src/hypervisors/device.ts';
+import { openConsole } from '../../../src/sandbox/console.ts';
+import { type LabMachine, labMachine } from '../machine.ts';
+
+const daemon = '/usr/lib/qemu/virtiofsd';
+
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => 'resolved',
+    (error: unknown) => (error instanceof VmError ? error.code : String(error)),
+  );
+
+/** What the contract suite leaves out: what devices are to the guest, and what only Cloud Hypervisor has. */
+export function describeOwn(): void {
+  let folder = '';
+  const disk = (id: string, change: Partial<BlockDevice> = {}): BlockDevice => {
+    const file = path.join(folder, `${id}.img`);
+    writeFileSync(file, `this is ${id}`);
+    truncateSync(file, 4 * 2 ** 20);
+    return { kind: 'block', id, path: file, format: 'raw', readOnly: false, ...change };
+  };
+  const share = (id: string): FsDevice => {
+    const at = path.join(folder, id);
+    mkdirSync(at, { recursive: true });
+    writeFileSync(path.join(at, 'hello'), `from ${id}\n`);
+    return { kind: 'fs', id, path: at, tag: id, readOnly: false };
+  };
+  const tap = (name: string): NetDevice => {
+    execFileSync('ip', ['tuntap', 'add', name, 'mode', 'tap']);
+    return { kind: 'net', id: `net-${name}`, tap: name, mac: '02:00:00:00:00:07' };
+  };
+  beforeAll(() => {
+    folder = mkdtempSync(path.join(tmpdir(), 'polyvisor-lab-clh-'));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  describe('clh: devices of a running VM', () => {
+    let vm: LabMachine;
+    beforeAll(async () => {
+      vm = await labMachine(cloudHypervisor, { maxVcpus: 2, virtioFsDaemon: daemon, sharedFs: 'virtio-fs' });
+      await vm.hypervisor.create();
+      await vm.hypervisor.start();
+      await vm.link();
+    });
+    afterAll(() => vm.discard());
+
+    it('a disk: both sides see what is written, and it is counted', async () => {
+      const device = disk('data', { rateLimit: { bytesPerSecond: 2 ** 26 }, serial: 'SN-1' });
+      const { guestPath } = await vm.hypervisor.hotplugAddDevice(device);
+      expect(guestPath).toMatch(/^0000:00:[0-9a-f]{2}\.0$/);
+      expect(await vm.shell(`ls /sys/bus/pci/devices/${guestPath}/virtio*/block`)).toBe('vda');
+      expect(await vm.shell('cat /sys/block/vda/serial; head -c 12 /dev/vda')).toBe('SN-1this is data');
+      await vm.shell('printf "by the guest" | dd of=/dev/vda bs=512 conv=notrunc,fsync 2>/dev/null; sync');
+      expect(readFileSync(device.path).subarray(0, 12).toString()).toBe('by the guest');
+      const { disks, guestMemoryBytes, vcpus } = await vm.hypervisor.statistics();
+      expect(disks).toMatchObject([{ id: 'data' }]);
+      expect(disks?.[0]?.writtenBytes).toBeGreaterThan(0);
+      expect(guestMemoryBytes).toBe(256 * 2 ** 20);
+      expect(vcpus).toHaveLength(2);
+      await vm.hypervisor.hotplugRemoveDevice(device);
+      expect(await vm.shell('test -e /dev/vda || echo gone')).toBe('gone');
+    });
+
+    it('a disk that must not be written, and one that is memory', async () => {
+      const [fixed, memory] = [disk('fixed', { readOnly: true }), disk('memory', { driver: 'nvdimm' })];
+      await vm.hypervisor.hotplugAddDevice(fixed);
+      expect(await vm.shell('cat /sys/block/vda/ro')).toBe('1');
+      await vm.hypervisor.hotplugAddDevice(memory);
+      expect(await vm.shell('while [ ! -e /dev/pmem0 ]; do :; done; head -c 14 /dev/pmem0')).toBe('this is memory');
+      for (const device of [memory, fixed]) await vm.hypervisor.hotplugRemoveDevice(device);
+    });
+
+    it('a network card on a tap, once', async () => {
+      const device = tap('clh0');
+      try {
+        await vm.hypervisor.hotplugAddDevice(device);
+        expect(await vm.shell('cat /sys/class/net/eth0/address')).toBe('02:00:00:00:00:07');
+        expect(await codeOf(vm.hypervisor.hotplugAddDevice({ ...device, id: 'again' }))).toBe('INVALID_ARGUMENT');
+        expect((await vm.hypervisor.statistics()).networks).toMatchObject([{ id: device.id }]);
+        await vm.hypervisor.hotplugRemoveDevice(device);
+      } finally {
+        execFileSync('ip', ['link', 'del', 'clh0']);
+      }
+      expect(await codeOf(vm.hypervisor.hotplugAddDevice({ ...device, tap: 'none' }))).toBe('INVALID_ARGUMENT');
+    });
+
+    it('a shared folder, whose daemon ends with it', async () => {
+      const device = share('folder');
+      await vm.hypervisor.hotplugAddDevice(device);
+      expect(
+        await vm.shell('mkdir -p /m && mount -t virtiofs folder /m && cat /m/hello && echo back > /m/answer'),
+      ).toBe('from folder');
+      expect(readFileSync(path.join(device.path, 'answer'), 'utf8')).toBe('back\n');
+      await vm.shell('umount /m');
+      await vm.hypervisor.hotplugRemoveDevice(device);
+    });
+
+    it('a terminal to talk on, beside the log', async () => {
+      const { hypervisor, context } = vm;
+      const location = await hypervisor.console();
+      expect(location.protocol).toBe('pty');
+      const terminal = await openConsole({ name: 'lab', hypervisor, stateFolder: context.stateFolder });
+      const heard = new Promise<string>((resolve, reject) => {
+        let text = '';
+        terminal.on('data', (data: Buffer) => {
+          text += data.toString();
+          if (text.includes('sum 42')) resolve(text);
+        });
+        terminal.on('close', () => reject(new Error(`closed after ${JSON.stringify(text)}`)));
+      });
+      terminal.write('echo sum $((40+2)); exit\r');
+      await heard;
+      await new Promise((resolve) => terminal.on('close', resolve).destroy());
+      expect(readFileSync(location.log, 'utf8')).toContain('polyvisor-agent');
+    });
+
+    it('what it says of its VM', async () => {
+      const { hypervisor } = vm;
+      await hypervisor.pause();
+      await hypervisor.resume();
+      const over = new AbortController();
+      const seen: string[] = [];
+      for await (const { event, at } of hypervisor.vmmEvents(over.signal)) {
+        expect(Math.abs(Date.parse(at) - Date.now())).toBeLessThan(600_000);
+        seen.push(event);
+        if (event === 'resumed') over.abort();
+      }
+      expect(seen).toEqual(expect.arrayContaining(['device-deleted', 'paused', 'resumed']));
+    });
+  });
+
+  describe('clh: devices from the start, and memory by ACPI', () => {
+    it('has them when it boots, grows, and is saved and restored with them', async () => {
+      const change = {
+        maxVcpus: 2,
+        virtioFsDaemon: daemon,
+        sharedFs: 'virtio-fs',
+        reclaimGuestFreedMemory: true,
+      } as const;
+      const vm = await labMachine(cloudHypervisor, change);
+      const [first, folderDevice, card] = [disk('first'), share('early'), tap('clh1')];
+      const saved = path.join(folder, 'saved');
+      mkdirSync(saved);
+      try {
+        await vm.hypervisor.create();
+        for (const device of [first, folderDevice, card]) await vm.hypervisor.addDevice(device);
+        await vm.hypervisor.start();
+        expect(await vm.shell('head -c 13 /dev/vda; cat /sys/class/net/eth0/address')).toBe(
+          'this is first02:00:00:00:00:07',
+        );
+        expect(await vm.shell('mkdir -p /m && mount -t virtiofs early /m && cat /m/hello && umount /m')).toBe(
+          'from early',
+        );
+        expect(await vm.hypervisor.resizeMemory(300, 128, false)).toMatchObject({ beforeMiB: 256, memoryMiB: 384 });
+        await (await vm.link()).agent.online();
+        expect(Number(await vm.shell("sed -n 's/MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo"))).toBeGreaterThan(
+          300 * 1024,
+        );
+        expect(await codeOf(vm.hypervisor.resizeMemory(256, 128, false))).toBe('INVALID_ARGUMENT');
+      } finally {
+        await vm.discard();
+        execFileSync('ip', ['link', 'del', 'clh1']);
+      }
+    });
+  });
+
+  describe('clh: confined', () => {
+    it('boots, has its terminal and is paused, with nothing missing', async () => {
+      const vm = await labMachine(cloudHypervisor, { maxVcpus: 2 }, 'strict');
+      try {
+        await vm.hypervisor.create();
+        await vm.hypervisor.start();
+        expect(await vm.shell('echo up')).toBe('up');
+        expect((await vm.hypervisor.console()).protocol).toBe('pty');
+        await vm.hypervisor.pause();
+        const saved = path.join(folder, 'confined');
+        mkdirSync(saved);
+        await vm.hypervisor.save(saved);
+        expect(existsSync(path.join(saved, 'memory-ranges'))).toBe(true);
+      } finally {
+        await vm.discard();
+      }
+    });
+  });
+}
