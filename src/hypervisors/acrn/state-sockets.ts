@@ -1,0 +1,52 @@
+import { readdir, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { VmError } from '../../errors.ts';
+import { connectUnix } from '../../transports/unix-socket.ts';
+import { vmName } from './plan.ts';
+
+/*
+ * Beside the monitor that the driver asks for, acrn-dm always has one for acrnctl: `NAME.monitor.PID.socket` in a folder of all VMs. A
+ * killed acrn-dm leaves it there, and acrnctl then shows a VM that has long ended.
+ */
+
+/** The folder of those sockets (ACRN_DM_SOCK_PATH). */
+export const managerFolder = '/run/acrn/mngr';
+
+/** Removes the sockets that acrn-dm left of a VM that has ended. @throws {VmError} IO */
+export async function removeSockets(id: string, folder: string = managerFolder): Promise<void> {
+  for (const file of await socketsOf(id, folder)) {
+    await rm(file, { force: true }).catch((error: NodeJS.ErrnoException) => {
+      throw new VmError('IO', `can't remove ${file}: ${error.message}`, {
+        path: file,
+        errno: error.code,
+        cause: error,
+      });
+    });
+  }
+}
+
+/** Refuses to start a VM of a name that one has which runs. @throws {VmError} BUSY */
+export async function requireFreeName(id: string, folder: string = managerFolder): Promise<void> {
+  for (const file of await socketsOf(id, folder)) {
+    const stream = await connectUnix(file, { mustExist: true, timeoutMs: 1_000 }).catch(() => undefined);
+    if (stream === undefined) continue;
+    stream.destroy();
+    throw new VmError('BUSY', `ACRN runs another VM that is called ${vmName(id)}`, { path: file });
+  }
+  await removeSockets(id, folder);
+}
+
+async function socketsOf(id: string, folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw new VmError('IO', `can't look into ${folder}: ${error.message}`, {
+      path: folder,
+      errno: error.code,
+      cause: error,
+    });
+  });
+  const prefix = `${vmName(id)}.monitor.`;
+  return names
+    .filter((name) => name.startsWith(prefix) && name.endsWith('.socket'))
+    .map((name) => path.join(folder, name));
+}
