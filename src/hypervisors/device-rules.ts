@@ -1,5 +1,5 @@
 import { VmError } from '../errors.ts';
-import { type Device, deviceId, deviceKinds } from './device.ts';
+import { type Device, deviceId, deviceKinds, type RateLimit } from './device.ts';
 
 /*
  * What every VMM's driver asks of a device before it looks at the host: all that can be told from the device itself and
@@ -42,6 +42,7 @@ export function checkDevice(device: Device): void {
       requireChoice('aio', device.aio, [undefined, 'threads', 'native', 'io_uring']);
       if (device.serial !== undefined)
         requireText('serial', device.serial, serialPattern, '1 to 20 printable characters');
+      if (device.rateLimit !== undefined) requireRateLimit('rateLimit', device.rateLimit);
       if (device.backing !== undefined) {
         requirePath('backing.path', device.backing.path);
         requireChoice('backing.format', device.backing.format, ['raw', 'qcow2']);
@@ -55,6 +56,10 @@ export function checkDevice(device: Device): void {
       if (device.tap !== undefined) requireText('tap', device.tap, interfacePattern, 'the name of a network device');
       requireChoice('tapType', device.tapType, [undefined, 'tap', 'macvtap']);
       requireNetwork(device.mac, device.queues);
+      for (const way of ['receive', 'send'] as const) {
+        const limit = device.rateLimit?.[way];
+        if (limit !== undefined) requireRateLimit(`rateLimit.${way}`, limit);
+      }
       if (device.tap === undefined && (device.queues ?? 1) > 1)
         throw wrong('queues', '1 in user mode, which has one queue', device.queues);
       if (device.tap === undefined && device.vhost === true) throw wrong('vhost', 'absent in user mode', true);
@@ -141,6 +146,14 @@ function requireNetwork(mac: unknown, queues: unknown): void {
   if (queues !== undefined) requireInteger('queues', queues, 1, maxQueues);
 }
 
+function requireRateLimit(field: string, limit: RateLimit): void {
+  const { bytesPerSecond, operationsPerSecond } = limit;
+  if (bytesPerSecond === undefined && operationsPerSecond === undefined)
+    throw wrong(field, 'a number of bytes or of operations a second, or both', limit);
+  for (const [name, value] of Object.entries({ bytesPerSecond, operationsPerSecond }))
+    if (value !== undefined) requireInteger(`${field}.${name}`, value, 1, 2 ** 40);
+}
+
 function requireTag(tag: unknown, maxBytes: number): void {
   if (typeof tag === 'string' && /^[^\p{Cc}]+$/u.test(tag) && Buffer.byteLength(tag) <= maxBytes) return;
   throw wrong('tag', `1 to ${maxBytes} bytes without control characters`, tag);
@@ -155,8 +168,12 @@ function requireText(field: string, value: unknown, pattern: RegExp, wanted: str
   if (typeof value !== 'string' || !pattern.test(value)) throw wrong(field, wanted, value);
 }
 
-function requireChoice(field: string, value: unknown, choices: readonly unknown[]): void {
-  if (!choices.includes(value))
+function requireChoice(
+  field: string,
+  value: unknown,
+  choices: readonly (string | number | boolean | undefined)[],
+): void {
+  if (!choices.some((choice) => choice === value))
     throw wrong(field, choices.filter((choice) => choice !== undefined).join(' or '), value);
 }
 

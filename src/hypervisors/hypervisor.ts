@@ -4,6 +4,7 @@ import type { FieldUse } from '../config/field-use.ts';
 import type { HostFacts } from '../config/host.ts';
 import type { HypervisorType } from '../config/hypervisor-type.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
+import type { ConfinementLevel } from '../confinement/level.ts';
 import type { ProcessIdentity } from '../state/process-identity.ts';
 import type { Capabilities } from './capabilities.ts';
 import type { Device, MemoryDevice } from './device.ts';
@@ -34,6 +35,10 @@ export interface VmContext {
   hostMemoryMiB: number;
   /** path of the network namespace in which the VMM is started; ours when absent */
   networkNamespace?: string | undefined;
+  /** how the VMM is confined; `off` when absent */
+  confinement?: ConfinementLevel | undefined;
+  /** CPUs' worth of time that the VMM may use; no limit when absent */
+  cpuLimit?: number | undefined;
   /** folder of the VMM: sockets and logs */
   runtimeFolder: string;
   /** folder of the VM's state: ours alone */
@@ -50,6 +55,11 @@ export interface GuestChannel {
   readonly showsHangup: boolean;
   /** whether a connection lives on through save and restore */
   readonly survivesRestore: boolean;
+  /**
+   * of a channel that loses what one side sends while the other can't take it: how many bytes of an output may be under way; absent
+   * for a channel that loses nothing
+   */
+  readonly lossyWindow?: number | undefined;
   open(options: CallOptions): Promise<Duplex>;
 }
 
@@ -105,8 +115,6 @@ interface Lifecycle {
   check(options?: CallOptions): Promise<void>;
   /** Process ids, the VMM's own first. Empty when it does not run. */
   pids(): Promise<number[]>;
-  /** Thread id by vCPU number. */
-  threadIds(options?: CallOptions): Promise<Map<number, number>>;
   console(): Promise<ConsoleLocation>;
   /** Lets go of every connection to the VMM; the VM runs on. */
   disconnect(): Promise<void>;
@@ -121,6 +129,8 @@ interface Lifecycle {
 
 /** Operations that some VMMs have. */
 interface Optional {
+  /** Thread id by vCPU number. */
+  threadIds(options?: CallOptions): Promise<Map<number, number>>;
   pause(options?: CallOptions): Promise<void>;
   resume(options?: CallOptions): Promise<void>;
   /** Saves memory and devices of a paused VM into an empty folder; the VM stays paused. */
@@ -195,7 +205,7 @@ export interface Driver extends Lifecycle, Partial<Optional> {
   channels(): readonly GuestChannel[];
   lastWords(): Promise<{ log: string; console: string }>;
   /** What the VMM that was found can do, by its version and this VM's configuration; the module's capabilities when absent. */
-  capabilities?(): Capabilities;
+  offers?(): Capabilities;
   /** Whether the guest is running or paused, as the VMM says. */
   runState(options?: CallOptions): Promise<'running' | 'paused'>;
 }
@@ -216,7 +226,7 @@ export interface HostVerdict {
 /** The door of a VMM's folder. */
 export interface HypervisorModule {
   readonly type: HypervisorType;
-  /** of the newest version that is known, with every device; `Driver.capabilities` may be less */
+  /** of the newest version that is known, with every device; `Driver.offers` may be less */
   readonly capabilities: Capabilities;
   readonly fields: FieldUse;
   /** the accelerators that it can run on; empty for one that is no matter of this host's KVM */
@@ -227,4 +237,9 @@ export interface HypervisorModule {
   plan(context: VmContext, binary: string): LaunchPlan;
   driver(context: VmContext): Driver;
   probe(host: HostFacts, hypervisorPath?: string): Promise<HostVerdict>;
+  /**
+   * Gives back what a VM took of the host outside its folders, after its VMM has ended without its driver's `cleanup`; absent for a VMM
+   * that takes nothing there. May be repeated.
+   */
+  release?(vm: { id: string; stateFolder: string }): Promise<void>;
 }

@@ -42,4 +42,10 @@ export interface LaunchPlan {
    * by that, or by 64 MiB when that is more. `unlimited` for a VMM whose writing is not ours to bound.
    */
   largestFileBytes?: number | 'unlimited' | undefined;
+  /** the guest's memory, where it is not what the configuration says */
+  memoryMiB?: number | undefined;
+  /** it comes with a jailer of its own, which is used instead of our confinement */
+  confinesItself?: boolean | undefined;
+  /** it locks memory, or lets devices write into it */
+  lockMemory?: boolean | undefined;
 }

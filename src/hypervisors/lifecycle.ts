@@ -45,7 +45,7 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
   const driver = module.driver(context);
   let state: VmState = 'none';
   let last: Promise<unknown> = Promise.resolve();
-  const offered = (): Capabilities => driver.capabilities?.() ?? module.capabilities;
+  const offered = (): Capabilities => driver.offers?.() ?? module.capabilities;
 
   const refuse = (operation: Operation | Unlisted): void => {
     const allowed = allowedIn[operation];
@@ -136,7 +136,7 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
         state = driver.process() === undefined ? 'stopped' : await driver.runState();
       }),
     check: (options) => run('check', () => driver.check(options)),
-    threadIds: (options) => run('threadIds', () => driver.threadIds(options)),
+    threadIds: (options) => run('threadIds', async () => optional('threadIds')(options)),
     console: () => run('console', () => driver.console()),
     disconnect: () => run('disconnect', () => driver.disconnect()),
     cleanup: () => run('cleanup', () => driver.cleanup()),
@@ -162,6 +162,7 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
 }
 
 type OptionalOperation =
+  | 'threadIds'
   | 'pause'
   | 'resume'
   | 'save'

@@ -5,6 +5,7 @@ import { vmFiles, vmmFiles } from '../state/paths.ts';
 import { isAlive, type ProcessIdentity } from '../state/process-identity.ts';
 import { tail } from '../transports/log-tail.ts';
 import type { ConsoleLocation, GuestChannel, GuestSocket, HypervisorModule, VmContext, VmmExit } from './hypervisor.ts';
+import type { LaunchPlan } from './launch-plan.ts';
 import type { ProgramState } from './program-state.ts';
 import { packed, unpacked } from './handover.ts';
 import { unixChannel } from './unix-channel.ts';
@@ -14,10 +15,13 @@ import { processStatistics, type VmmStatistics } from './vmm-statistics.ts';
 /** Lines of the console in an error: a panic, its registers and its call trace, which follow the line that says why. */
 const consoleLines = 50;
 
+/** Milliseconds for a VMM that has broken a connection off to end. */
+const endingMs = 5_000;
+
 /** What such a VMM's folder gives to its driver. */
 export interface ProgramParts extends Pick<HypervisorModule, 'plan' | 'probe'> {
-  /** the agent channels that the plan makes: how many, and whether the guest always learns of a hang-up */
-  channels: { count: number; showsHangup: boolean };
+  /** the agent channels that the plan makes: how many, whether the guest always learns of a hang-up, and what they lose */
+  channels: { count: number; showsHangup: boolean; lossyWindow?: number };
   /** the VMM ended before it answered: its own words as an error */
   startFailure(exit: VmmExit, log: string): VmError;
   /** @throws {VmError} STATE_INVALID */
@@ -43,6 +47,14 @@ export abstract class ProgramDriver {
     return { binary: this.#binary, version: this.#version };
   }
 
+  /** Makes what must be there before the plan's files: nothing for a VMM that works in its runtime folder. */
+  protected async makeFolders(_plan: LaunchPlan): Promise<void> {}
+
+  /** What the VMM is told. */
+  protected plan(): LaunchPlan {
+    return this.#parts.plan(this.context, this.#binary);
+  }
+
   /** Resolves when the VMM that was just started answers. */
   protected abstract answers(call: CallOptions): Promise<void>;
 
@@ -52,7 +64,9 @@ export abstract class ProgramDriver {
       this.#version = verdict.version;
       return verdict;
     });
-    await this.vmm.writeFiles(this.#parts.plan(this.context, this.#binary));
+    const plan = this.#parts.plan(this.context, this.#binary);
+    await this.makeFolders(plan);
+    await this.vmm.writeFiles(plan);
   }
 
   async start(options: CallOptions = {}): Promise<void> {
@@ -66,12 +80,16 @@ export abstract class ProgramDriver {
         throw this.#parts.startFailure(exit, (await this.lastWords()).log);
       });
       asked = this.answers({ signal: AbortSignal.any([scope.signal, over.signal]) });
-      const answered = asked.catch((error: unknown) => {
+      const answered = asked.catch(async (error: unknown) => {
         // A connection that breaks off means that the VMM is ending: its exit says why.
-        if (VmError.from(error).code === 'VMM_GONE') return ended;
-        throw error;
+        if (VmError.from(error).code !== 'VMM_GONE') throw error;
+        // Unless it lives on: then its connection broke for a reason of its own.
+        await this.vmm.wait({ signal: over.signal, timeoutMs: endingMs }).catch(() => {
+          throw error;
+        });
+        return ended;
       });
-      await Promise.race([answered, ended]);
+      await Promise.race([Promise.all([answered, this.vmm.limited()]), ended]);
     } catch (error) {
       await this.vmm.kill();
       // Whoever still waits for an answer holds a lock, and there is no VMM left to answer.
@@ -111,11 +129,11 @@ export abstract class ProgramDriver {
     await this.vmm.own();
   }
 
-  /** Which thread is which vCPU. */
-  abstract threadIds(options?: CallOptions): Promise<Map<number, number>>;
+  /** Which thread is which vCPU; absent for a VMM whose vCPUs are no threads of it. */
+  threadIds?(options?: CallOptions): Promise<Map<number, number>>;
 
   async statistics(options: CallOptions = {}): Promise<VmmStatistics> {
-    return processStatistics(this.vmm.identity(), await this.threadIds(options));
+    return processStatistics(this.vmm.identity(), (await this.threadIds?.(options)) ?? new Map());
   }
 
   /** Nothing by default: a driver that holds no connection between calls has nothing to let go of. */
@@ -165,11 +183,12 @@ export abstract class ProgramDriver {
   }
 
   channels(): readonly GuestChannel[] {
-    const { count, showsHangup } = this.#parts.channels;
+    const { count, showsHangup, lossyWindow } = this.#parts.channels;
     return Array.from({ length: count }, (_, port) =>
       unixChannel(`agent.channel.${port}`, vmmFiles.agentSocket(this.context.runtimeFolder, port), {
         showsHangup,
         survivesRestore: true,
+        lossyWindow,
       }),
     );
   }

@@ -7,6 +7,7 @@ const drivers: { readonly [type in HypervisorType]?: () => Promise<HypervisorMod
   qemu: async () => (await import('./qemu/index.ts')).qemu,
   firecracker: async () => (await import('./firecracker/index.ts')).firecracker,
   clh: async () => (await import('./cloud-hypervisor/index.ts')).cloudHypervisor,
+  acrn: async () => (await import('./acrn/index.ts')).acrn,
   mock: async () => (await import('./mock/index.ts')).mock,
 };
 

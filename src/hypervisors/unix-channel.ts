@@ -5,7 +5,7 @@ import type { GuestChannel } from './hypervisor.ts';
 export function unixChannel(
   name: string,
   path: string,
-  traits: Pick<GuestChannel, 'showsHangup' | 'survivesRestore'>,
+  traits: Pick<GuestChannel, 'showsHangup' | 'survivesRestore' | 'lossyWindow'>,
 ): GuestChannel {
   return { name, ...traits, open: (options) => connectUnix(path, options) };
 }

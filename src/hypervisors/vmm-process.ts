@@ -2,16 +2,21 @@ import { open, rm, stat } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
 import { assetPath } from '../config/assets.ts';
 import { type HostFacts, readHostFacts } from '../config/host.ts';
+import { enterCgroup } from '../confinement/cgroup.ts';
+import { confine } from '../confinement/confinement.ts';
+import { allowFileSize, allowMemory, conceal, reveal, type RunningVmm } from '../confinement/reveal.ts';
 import { VmError } from '../errors.ts';
 import { lock } from '../state/lock.ts';
 import { vmFiles } from '../state/paths.ts';
 import { isAlive, type ProcessIdentity, signalProcess } from '../state/process-identity.ts';
 import { readExit } from '../transports/process/exit-status.ts';
+import { makeFifos } from '../transports/process/fifo.ts';
 import { guard } from '../transports/process/guard.ts';
 import { launch } from '../transports/process/launch.ts';
 import { joinLease, type Lease, untilUnread } from '../transports/process/lease.ts';
 import type { LaunchedProcess } from '../transports/process/launched-process.ts';
 import { waitGone } from '../transports/process/wait-gone.ts';
+import { confinementRequest } from './confinement-request.ts';
 import type { HostVerdict, VmContext, VmmExit } from './hypervisor.ts';
 import type { LaunchPlan } from './launch-plan.ts';
 
@@ -39,6 +44,8 @@ export class VmmProcess {
   /** of a VMM that another process started, and that this one has taken over */
   #lease: Lease | undefined;
   #identity: ProcessIdentity | undefined;
+  #fifos: Promise<void> | undefined;
+  #limited: Promise<void> = Promise.resolve();
 
   constructor(context: VmContext) {
     this.#context = context;
@@ -51,6 +58,10 @@ export class VmmProcess {
 
   /** Makes the files of a plan. They must not exist: the folder is new. @throws {VmError} IO */
   async writeFiles(plan: LaunchPlan): Promise<void> {
+    // It takes a process, which may as well run while the rest is prepared.
+    const { stateFolder } = this.#context;
+    this.#fifos = makeFifos(vmFiles.lease(stateFolder), vmFiles.alive(stateFolder));
+    this.#fifos.catch(() => undefined);
     for (const { path, content, mode } of plan.files) {
       await writeNew(path, content, mode).catch(asIo(`can't write ${path}`, path));
     }
@@ -61,14 +72,19 @@ export class VmmProcess {
     for (const { path } of plan.files) await rm(path, { force: true }).catch(asIo(`can't remove ${path}`, path));
   }
 
+  /** @throws {VmError} START_FAILED, HOST_MISSING, PERMISSION when the VMM's uid may not open what it is to open, BUSY, IO, ABORTED */
   async launch(plan: LaunchPlan, options: CallOptions): Promise<void> {
     const { stateFolder, pruneArgv } = this.#context;
+    const { plan: confinement, through } = await confine(confinementRequest(this.#context, plan));
     this.#launched = await launch({
+      through,
+      maxFileBytes: confinement.maxFileBytes,
       argv: [plan.binary, ...plan.argv],
       env: plan.env,
       cwd: plan.workingFolder,
       lease: vmFiles.lease(stateFolder),
       alive: vmFiles.alive(stateFolder),
+      fifos: this.#fifos,
       exitFile: vmFiles.exit(stateFolder),
       stdout: vmFiles.vmmLog(stateFolder),
       stderr: vmFiles.vmmLog(stateFolder),
@@ -76,6 +92,38 @@ export class VmmProcess {
       signal: options.signal,
     });
     this.#identity = this.#launched.identity;
+    if (confinement.cgroup !== undefined) this.#limited = enterCgroup(confinement.cgroup, this.#identity.pid);
+    this.#limited.catch(() => undefined);
+  }
+
+  /** Resolves when the VMM that was just started is in its cgroup. @throws {VmError} HOST_MISSING */
+  async limited(): Promise<void> {
+    await this.#limited;
+  }
+
+  /** Lets the running VMM see a file of the host; does nothing when it sees everything. @throws {VmError} as `reveal` does */
+  async reveal(path: string, options: { readOnly: boolean } & CallOptions): Promise<void> {
+    await reveal(this.#running(), path, options);
+  }
+
+  /** Takes away what `reveal` showed. @throws {VmError} as `conceal` does */
+  async conceal(path: string, options: CallOptions = {}): Promise<void> {
+    await conceal(this.#running(), path, options);
+  }
+
+  /** Lets the running VMM write files of this size. @throws {VmError} HOST_MISSING, IO */
+  async allowFileSize(bytes: number, options: CallOptions = {}): Promise<void> {
+    await allowFileSize(this.#running(), bytes, options);
+  }
+
+  /** Lets the running VMM take what a guest with this much memory takes. @throws {VmError} IO */
+  allowMemory(memoryMiB: number): void {
+    allowMemory(this.#running(), memoryMiB, this.#context.accel === 'tcg');
+  }
+
+  #running(): RunningVmm {
+    if (this.#identity === undefined) throw new VmError('NOT_RUNNING', 'the VMM was not started');
+    return { stateFolder: this.#context.stateFolder, pid: this.#identity.pid };
   }
 
   /** Takes up a process that another one of ours started. */
@@ -117,9 +165,9 @@ export class VmmProcess {
   /** Makes the process end with this one: by the lease that its owner holds, or by a new one when it has no owner. */
   async own(): Promise<void> {
     const { stateFolder, pruneArgv } = this.#context;
-    if (this.#launched?.detached === false || this.#lease !== undefined) return;
     const program = this.#identity;
     if (program === undefined || !isAlive(program)) throw gone();
+    if (this.#launched?.detached === false || this.#lease?.held === true) return;
     const path = vmFiles.lease(stateFolder);
     // Of two that find no keeper one makes it, and the other joins.
     const held = await lock(stateFolder, 'lease', { timeoutMs: 10_000 });
@@ -152,6 +200,7 @@ export class VmmProcess {
 
   /** Lets go of the lease; the process must have ended. */
   async cleanup(): Promise<void> {
+    await this.#fifos?.catch(() => undefined);
     await this.#launched?.end();
     await this.#letGo('end');
   }
@@ -161,10 +210,10 @@ export class VmmProcess {
     const lease = this.#lease;
     if (lease === undefined) return;
     this.#lease = undefined;
-    // A keeper that was the VMM's parent has gone with it.
-    await lease.order(word).catch(ifUnread);
+    // A keeper goes with the VMM. Who reads a lease of that name then is another one's keeper: the VM was started anew.
+    const heard = await lease.order(word).then(() => true, ifUnread);
     await lease.release();
-    await untilUnread(vmFiles.lease(this.#context.stateFolder));
+    if (heard === true) await untilUnread(vmFiles.lease(this.#context.stateFolder));
   }
 }
 

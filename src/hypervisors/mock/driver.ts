@@ -4,10 +4,11 @@ import { VmError } from '../../errors.ts';
 import { vmFiles, vmmFiles } from '../../state/paths.ts';
 import { isAlive, signalProcess } from '../../state/process-identity.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
-import type { Device, MemoryDevice } from '../device.ts';
+import { type Device, deviceKinds, type MemoryDevice } from '../device.ts';
 import type { ConsoleLocation, Driver, SaveOptions, StopOptions, VmContext } from '../hypervisor.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import { memoryChange } from '../memory-modules.ts';
+import { requireSavable } from '../savable.ts';
 import { MockControl, savedMachine } from './control.ts';
 import { deviceId, plugged, unplugged, withVcpus, memoryModules } from './devices.ts';
 import { failAsTold, startFailure } from './errors.ts';
@@ -129,7 +130,9 @@ export class MockDriver extends ProgramDriver implements Driver {
   /** The machine alone: what its guest, the host, is at goes on. */
   async save(folder: string, options: SaveOptions = {}): Promise<void> {
     await this.#failAsTold('save', options);
-    options.onProgress?.(await this.#control.copyTo(folder));
+    requireSavable((await this.#control.machine()).devices, new Set(deviceKinds));
+    const bytes = await this.#control.copyTo(folder);
+    options.onProgress?.(bytes);
   }
 
   async restore(folder: string, options: CallOptions = {}): Promise<void> {
@@ -156,7 +159,7 @@ export class MockDriver extends ProgramDriver implements Driver {
   }
 
   /** The agent has one thread, which stands for every vCPU. */
-  async threadIds(options: CallOptions = {}): Promise<Map<number, number>> {
+  override async threadIds(options: CallOptions = {}): Promise<Map<number, number>> {
     await this.#failAsTold('threadIds', options);
     const { vcpus } = await this.#control.machine();
     const pid = this.vmm.identity()?.pid;

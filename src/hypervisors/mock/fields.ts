@@ -2,7 +2,6 @@ import type { FieldUse } from '../../config/field-use.ts';
 import { agentBinary } from '../../config/package-files.ts';
 
 const later = 'the mock has no virtual machine that it could apply to';
-const annotations = 'it limits annotations, which this version does not read';
 
 /**
  * Which configuration fields the mock uses, and its own defaults. Kernel and initrd are checked as elsewhere, so that a test on the mock
@@ -11,6 +10,8 @@ const annotations = 'it limits annotations, which this version does not read';
 export const fields: FieldUse = {
   hypervisor: 'mock',
   uses: {
+    enableAnnotations: true,
+    hypervisorPathList: true,
     accel: true,
     customAssets: true,
     disableBlockDeviceUse: true,
@@ -25,6 +26,12 @@ export const fields: FieldUse = {
     vcpus: true,
   },
   unused: {
+    hypervisorCtlPathList: later,
+    jailerPathList: later,
+    virtioFsDaemonList: later,
+    fileBackedMemRootList: later,
+    vhostUserStorePathList: later,
+    entropySourceList: later,
     blockDeviceCacheDirect: later,
     blockDeviceCacheNoflush: later,
     blockDeviceCacheSet: later,
@@ -39,12 +46,10 @@ export const fields: FieldUse = {
     disableImageNvdimm: later,
     disableNestingChecks: later,
     disableVhostNet: later,
-    enableAnnotations: annotations,
     enableIoThreads: later,
     enableVhostUserStore: later,
     entropySource: later,
     fileBackedMemRootDir: later,
-    fileBackedMemRootList: annotations,
     firmware: later,
     guestMemoryDumpPaging: later,
     guestMemoryDumpPath: later,
@@ -52,13 +57,10 @@ export const fields: FieldUse = {
     hotplugVfioOnRootBus: later,
     hugePages: later,
     hypervisorCtlPath: later,
-    hypervisorCtlPathList: annotations,
-    hypervisorPathList: annotations,
     image: later,
     iommu: later,
     iommuPlatform: later,
     jailerPath: later,
-    jailerPathList: annotations,
     machineAccelerators: later,
     machineType: later,
     memPrealloc: later,
@@ -75,11 +77,9 @@ export const fields: FieldUse = {
     sharedFs: later,
     useVsock: later,
     vhostUserStorePath: later,
-    vhostUserStorePathList: annotations,
     virtioFsCache: later,
     virtioFsCacheSizeMiB: later,
     virtioFsDaemon: later,
-    virtioFsDaemonList: annotations,
     virtioFsExtraArgs: later,
     virtioMem: later,
     vmId: later,

@@ -16,13 +16,15 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
     paused: false,
     devices: [],
   };
-  const enter = context.networkNamespace === undefined ? [] : [`--net=${context.networkNamespace}`, '--', binary];
   return {
-    binary: enter.length > 0 ? 'nsenter' : binary,
-    argv: [...enter, '--host', runtimeFolder, '--channels', String(agentChannels)],
+    binary,
+    argv: ['--host', runtimeFolder, '--channels', String(agentChannels)],
     env: {},
     files: [{ path: vmmFiles.machine(runtimeFolder), content: `${JSON.stringify(machine)}\n`, mode: 0o600 }],
     requests: [],
     paths: [],
+    networkNamespace: context.networkNamespace,
+    // What its commands write is the user's own affair.
+    largestFileBytes: 'unlimited',
   };
 }

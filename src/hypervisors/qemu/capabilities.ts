@@ -2,6 +2,7 @@ import type { Capabilities } from '../capabilities.ts';
 
 const later = 'this version of the driver does not offer it yet';
 const noHybrid = "hybrid vsock is Firecracker's and Cloud Hypervisor's";
+const size = { start: 'the configuration says what it starts with', hotAdd: true, hotRemove: true } as const;
 const notYet = { start: later, hotAdd: later, hotRemove: later };
 
 /** What QEMU can do through this driver. */
@@ -16,8 +17,8 @@ export const capabilities: Capabilities = {
     restore: true,
     dumpMemory: true,
     addDevice: later,
-    hotplugAddDevice: later,
-    hotplugRemoveDevice: later,
+    hotplugAddDevice: true,
+    hotplugRemoveDevice: true,
     resizeMemory: true,
     resizeVcpus: true,
     console: true,
@@ -43,8 +44,8 @@ export const capabilities: Capabilities = {
     'hybrid-vsock': { start: noHybrid, hotAdd: noHybrid, hotRemove: noHybrid },
     vfio: notYet,
     'vhost-user': notYet,
-    cpu: notYet,
-    memory: notYet,
+    cpu: size,
+    memory: size,
   },
   agent: true,
   isolation: true,

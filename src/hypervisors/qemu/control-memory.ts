@@ -101,7 +101,7 @@ function modulesAmong(devices: readonly MemoryDeviceInfo[]): (MemoryModule & { a
 }
 
 /** All memory that the guest could use now, in MiB. */
-async function memoryTotal(qmp: QmpClient, call: CallOptions): Promise<number> {
+export async function memoryTotal(qmp: QmpClient, call: CallOptions): Promise<number> {
   const sizes = await qmp.execute<{ 'base-memory': number; 'plugged-memory'?: number }>(
     'query-memory-size-summary',
     undefined,

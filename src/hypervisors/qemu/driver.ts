@@ -8,15 +8,18 @@ import { vmmFiles } from '../../state/paths.ts';
 import { type LogReading, readLog } from '../../transports/log-follow.ts';
 import { LineSplitter } from '../../transports/qmp/lines.ts';
 import { panicIn } from '../console-signs.ts';
+import type { CpuDevice, Device, MemoryDevice } from '../device.ts';
 import type { Driver, SaveOptions, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import type { VmmEvent } from '../vmm-event.ts';
 import { makeRealtime } from '../thread-schedule.ts';
+import { threadsOnHost } from '../vcpu-threads.ts';
 import { processStatistics, type VmmStatistics } from '../vmm-statistics.ts';
 import { QemuControl } from './control.ts';
 import { resizeVcpus } from './control-cpus.ts';
-import { type MemoryResize, resizeMemory } from './control-memory.ts';
+import { type MemoryResize, memoryTotal, resizeMemory } from './control-memory.ts';
+import { plugSize, unplugSize } from './control-size.ts';
 import { counters } from './control-statistics.ts';
 import { dumpToFile } from './control-dump.ts';
 import { migrateFromFile, migrateToFile } from './control-migration.ts';
@@ -27,6 +30,7 @@ import { plan } from './plan.ts';
 import { restorePlan } from './plan-restore.ts';
 import { probe } from './probe.ts';
 import { parseState } from './state.ts';
+import { requireComplete } from './state-complete.ts';
 import { describeMachine, readSaved, type SavedMachine, streamFile, writeSaved } from './state-saved.ts';
 import type { RunState } from './wire.ts';
 import { parseEventLine } from './wire-events.ts';
@@ -127,10 +131,35 @@ export class QemuDriver extends ProgramDriver implements Driver {
   ): Promise<MemoryResize> {
     requirePlugging(this.context.config, 'resizeMemory');
     if (probe) throw new VmError('UNSUPPORTED', 'guests of QEMU find plugged memory by ACPI: they have no probe file');
+    this.vmm.allowMemory(memoryMiB + blockSizeMiB);
     return this.#control.session((qmp, call) => resizeMemory(qmp, memoryMiB, blockSizeMiB, this.context, call), {
       timeoutMs: resizeMs,
       ...options,
     });
+  }
+
+  async hotplugAddDevice(device: Device, options: CallOptions = {}): Promise<{ guestPath?: string }> {
+    requirePlugging(this.context.config, 'hotplugAddDevice');
+    if (!isSize(device)) throw notYet(device);
+    if (device.kind === 'memory') this.vmm.allowMemory((await this.#memoryMiB(options)) + device.sizeMiB);
+    await this.#control.session((qmp, call) => plugSize(qmp, device, this.context, call), {
+      timeoutMs: resizeMs,
+      ...options,
+    });
+    return {};
+  }
+
+  async hotplugRemoveDevice(device: Device, options: CallOptions = {}): Promise<void> {
+    requirePlugging(this.context.config, 'hotplugRemoveDevice');
+    if (!isSize(device)) throw notYet(device);
+    await this.#control.session((qmp, call) => unplugSize(qmp, device, this.context, call), {
+      timeoutMs: resizeMs,
+      ...options,
+    });
+  }
+
+  async #memoryMiB(options: CallOptions): Promise<number> {
+    return this.#control.session((qmp, call) => memoryTotal(qmp, call), options);
   }
 
   async save(folder: string, options: SaveOptions = {}): Promise<void> {
@@ -139,6 +168,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
     await this.#control.session(
       async (qmp, call) => {
         const machine = await describeMachine(qmp, this.context, call);
+        await requireComplete(qmp, restorePlan(this.context, this.program.binary, machine), call);
         const stream = await migrateToFile(qmp, socket, streamFile(folder), { ...call, onProgress });
         await writeSaved(folder, { ...machine, stream });
       },
@@ -214,8 +244,12 @@ export class QemuDriver extends ProgramDriver implements Driver {
     return file;
   }
 
-  async threadIds(options: CallOptions = {}): Promise<Map<number, number>> {
-    return this.#control.threadIds(options);
+  override async threadIds(options: CallOptions = {}): Promise<Map<number, number>> {
+    return this.#onHost(await this.#control.threadIds(options));
+  }
+
+  async #onHost(told: ReadonlyMap<number, number>): Promise<Map<number, number>> {
+    return threadsOnHost(this.vmm.identity()?.pid ?? 0, told);
   }
 
   override async statistics(options: CallOptions = {}): Promise<VmmStatistics> {
@@ -225,7 +259,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
       (qmp, call) => counters(qmp, reclaimGuestFreedMemory, call),
       options,
     );
-    return { ...(await processStatistics(this.vmm.identity(), threadIds)), ...rest };
+    return { ...(await processStatistics(this.vmm.identity(), await this.#onHost(threadIds))), ...rest };
   }
 
   async *vmmEvents(signal?: AbortSignal): AsyncGenerator<VmmEvent, void> {
@@ -262,6 +296,15 @@ export class QemuDriver extends ProgramDriver implements Driver {
     }
     return reason;
   }
+}
+
+/** vCPUs and memory: what a resize changes, too. */
+function isSize(device: Device): device is CpuDevice | MemoryDevice {
+  return device.kind === 'cpu' || device.kind === 'memory';
+}
+
+function notYet({ kind }: Device): VmError {
+  return new VmError('UNSUPPORTED', `this version of the driver does not plug devices of kind ${kind}`);
 }
 
 /** @throws {VmError} UNSUPPORTED on a machine into which nothing can be plugged */

@@ -1,12 +1,15 @@
 import type { FieldUse } from '../../config/field-use.ts';
 
 const later = 'this version of the QEMU driver does not offer it yet';
-const annotations = 'it limits annotations, which this version does not read';
 
 /** Which configuration fields QEMU uses, and QEMU's own defaults. */
 export const fields: FieldUse = {
   hypervisor: 'qemu',
   uses: {
+    fileBackedMemRootList: true,
+    entropySourceList: true,
+    enableAnnotations: true,
+    hypervisorPathList: true,
     accel: true,
     cpuFeatures: true,
     cpuModel: true,
@@ -42,6 +45,10 @@ export const fields: FieldUse = {
     virtioMem: true,
   },
   unused: {
+    hypervisorCtlPathList: 'QEMU has no control program',
+    jailerPathList: 'QEMU has no jailer',
+    virtioFsDaemonList: later,
+    vhostUserStorePathList: later,
     blockDeviceCacheDirect: later,
     blockDeviceCacheNoflush: later,
     blockDeviceCacheSet: later,
@@ -52,19 +59,14 @@ export const fields: FieldUse = {
     disableBlockDeviceUse: later,
     disableImageNvdimm: later,
     disableVhostNet: later,
-    enableAnnotations: annotations,
     enableIoThreads: later,
     enableVhostUserStore: later,
-    fileBackedMemRootList: annotations,
     guestHookPath: later,
     hotplugVfioOnRootBus: later,
     hypervisorCtlPath: 'QEMU has no control program',
-    hypervisorCtlPathList: annotations,
-    hypervisorPathList: annotations,
     image: later,
     iommuPlatform: later,
     jailerPath: 'QEMU has no jailer',
-    jailerPathList: annotations,
     memoryPath: later,
     msize9pBytes: later,
     pcieRootPorts: later,
@@ -72,11 +74,9 @@ export const fields: FieldUse = {
     sharedFs: later,
     useVsock: later,
     vhostUserStorePath: later,
-    vhostUserStorePathList: annotations,
     virtioFsCache: later,
     virtioFsCacheSizeMiB: later,
     virtioFsDaemon: later,
-    virtioFsDaemonList: annotations,
     virtioFsExtraArgs: later,
     vmId: later,
   },

@@ -7,7 +7,7 @@ import { backend } from './plan-memory.ts';
 import type { SavedMachine } from './state-saved.ts';
 
 /** What QEMU is told that is to go on with a saved VM: the machine as it was, with what was plugged, waiting for the stream. Pure. */
-export function restorePlan(context: VmContext, binary: string, saved: SavedMachine): LaunchPlan {
+export function restorePlan(context: VmContext, binary: string, saved: Omit<SavedMachine, 'stream'>): LaunchPlan {
   const { machineType, vcpus, hostMemoryMiB } = saved;
   const asSaved = { ...context, hostMemoryMiB, config: { ...context.config, machineType, vcpus } };
   const fresh = plan(asSaved, binary);
@@ -18,5 +18,8 @@ export function restorePlan(context: VmContext, binary: string, saved: SavedMach
     ...object(backend(context.config, backendId(slot), sizeMiB)),
     ...deviceArgument({ driver: 'pc-dimm', id: moduleId(slot), memdev: backendId(slot), slot, addr }),
   ]);
-  return { ...fresh, argv: [...fresh.argv, ...cpus, ...modules, '-S', '-incoming', 'defer'] };
+  // What a virtio-mem device held is in the stream alone.
+  const { virtioMem, memoryMiB: atBoot } = context.config;
+  const memoryMiB = virtioMem ? hostMemoryMiB : saved.modules.reduce((sum, { sizeMiB }) => sum + sizeMiB, atBoot);
+  return { ...fresh, memoryMiB, argv: [...fresh.argv, ...cpus, ...modules, '-S', '-incoming', 'defer'] };
 }

@@ -7,6 +7,7 @@ import { bootDevices, quoted } from './devices.ts';
 import { machineFamily } from './devices-place.ts';
 import { firmwareArguments, iommuArguments, machineArguments, panicArguments } from './plan-machine.ts';
 import { balloonArguments, memoryArguments, virtioMemArguments } from './plan-memory.ts';
+import { opened } from './plan-paths.ts';
 
 /**
  * What QEMU is told: a pure function.
@@ -31,10 +32,9 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
     ...boot(context),
     ...serializeParams(config.hypervisorParams, ''),
   ];
-  const enter = context.networkNamespace === undefined ? [] : [`--net=${context.networkNamespace}`, '--', binary];
   return {
-    binary: enter.length > 0 ? 'nsenter' : binary,
-    argv: [...enter, ...argv],
+    binary,
+    argv,
     env: {},
     files: [
       { path: vmmFiles.eventsIn(runtimeFolder), content: '{"execute":"qmp_capabilities"}\n', mode: 0o600 },
@@ -42,7 +42,8 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
       { path: vmmFiles.console(runtimeFolder), content: '', mode: 0o600 },
     ],
     requests: [],
-    paths: [],
+    networkNamespace: context.networkNamespace,
+    ...opened(context, binary),
   };
 }
 

@@ -74,3 +74,17 @@ export interface MigrationInfo {
   status?: 'none' | 'setup' | 'cancelling' | 'cancelled' | 'active' | 'completed' | 'failed' | (string & {});
   'error-desc'?: string;
 }
+
+/** A part of an object: a child when its type is `child<...>`. */
+export interface QomProperty {
+  name: string;
+  type: string;
+}
+
+/** A disk (qapi/block-core.json). */
+export interface BlockInfo {
+  device: string;
+  /** path or id of its front end */
+  qdev?: string;
+  inserted?: { ro: boolean };
+}
