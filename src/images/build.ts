@@ -102,7 +102,11 @@ async function build(
   const kernel = unpacked ?? image;
   const moduleFolder = join(kernelFolder, 'lib', 'modules', kernelRelease);
   const decompress = (path: string): Promise<Buffer> => unpackXz(path, scope);
-  const modules = await resolveModules(moduleFolder, [...recipe.bootModules, ...recipe.otherModules], decompress);
+  const modules = await resolveModules(
+    moduleFolder,
+    [...recipe.bootModules, ...recipe.lateModules, ...recipe.otherModules],
+    decompress,
+  );
   const bootModules = (await resolveModules(moduleFolder, recipe.bootModules, decompress)).map(({ name }) => name);
   const busybox = join(busyboxFolder, 'bin', 'busybox');
   const initrd = makeInitrd({
@@ -112,6 +116,7 @@ async function build(
     kernelRelease,
     modules,
     bootModules,
+    lateModules: recipe.lateModules,
   });
 
   const manifest: ImageManifest = {
@@ -200,7 +205,8 @@ async function unpackXz(path: string, scope: BuildScope): Promise<Buffer> {
 }
 
 async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
-  const file = await open(path, 'wx', 0o600);
+  // Readable to all who get there, which is nobody (the folder is ours alone) but a VMM under a uid of its own that is shown it.
+  const file = await open(path, 'wx', 0o644);
   try {
     await file.writeFile(content);
     await file.sync();

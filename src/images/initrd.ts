@@ -10,8 +10,10 @@ export interface InitrdParts {
   applets: readonly string[];
   kernelRelease: string;
   modules: readonly KernelModule[];
-  /** names of those that the agent loads */
+  /** names of those that the agent loads at once */
   bootModules: readonly string[];
+  /** names of drivers that it doesn't load in the guest's first second */
+  lateModules: readonly string[];
 }
 
 /** The default guest's initrd: the agent as init, busybox, modules, and what a program expects of a root file system. */
@@ -30,6 +32,7 @@ export function makeInitrd(parts: InitrdParts): Buffer {
       .filter((path) => path !== 'bin/busybox')
       .map((path): CpioEntry => ({ type: 'symlink', path, target: '/bin/busybox' })),
     text('etc/polyvisor/modules', lines(parts.bootModules.map((name) => paths.get(name) ?? ''))),
+    text('etc/polyvisor/modules.late', lines(parts.lateModules)),
     ...parents(
       parts.modules.map((module) => `${moduleFolder}/${module.path}`),
       'lib',

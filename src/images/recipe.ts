@@ -9,7 +9,13 @@ const codeVersion: number = 1;
  */
 const bootModules: readonly string[] = ['virtio_pci', 'virtio_console'];
 
-/** Modules that are in the initrd for whoever asks: devices, channels and file systems of the VMMs' drivers. */
+/** Drivers that no command waits for: loaded when the guest has run for a second. */
+const lateModules: readonly string[] = ['virtio_rng'];
+
+/**
+ * Modules that are in the initrd for whoever asks: the agent loads a driver when its device is there or is plugged, the kernel asks for
+ * a file system when it is mounted. Those that a kernel has built in (or lacks) are left out.
+ */
 const otherModules: readonly string[] = [
   'virtio_mmio',
   'virtio_blk',
@@ -18,14 +24,20 @@ const otherModules: readonly string[] = [
   'virtio_balloon',
   'virtio_mem',
   'virtio_pmem',
+  'nfit',
+  'nd_pmem',
   'vmw_vsock_virtio_transport',
   'overlay',
+  'ext4',
   'squashfs',
   'erofs',
   'virtiofs',
-  'virtio_rng',
+  '9p',
+  '9pnet_virtio',
   'nvme',
   'sd_mod',
+  'pciehp',
+  'shpchp',
 ];
 
 /**
@@ -87,11 +99,12 @@ const texts: readonly (readonly [path: string, text: string])[] = [
 export const recipe: {
   codeVersion: typeof codeVersion;
   bootModules: typeof bootModules;
+  lateModules: typeof lateModules;
   otherModules: typeof otherModules;
   commandLine: typeof commandLine;
   folders: typeof folders;
   texts: typeof texts;
-} = { codeVersion, bootModules, otherModules, commandLine, folders, texts };
+} = { codeVersion, bootModules, lateModules, otherModules, commandLine, folders, texts };
 
 /** SHA-256 of the recipe: an image of another recipe is out of date. */
 export const recipeHash: string = sha256(JSON.stringify(recipe));

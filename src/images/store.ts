@@ -44,15 +44,25 @@ export async function listImages(cacheFolder: string): Promise<GuestImage[]> {
     });
   });
   const found: { image: GuestImage; made: number }[] = [];
-  for (const name of names.filter((entry) => !entry.startsWith('.'))) {
-    const entry = await readImage(join(cacheFolder, name));
-    if (entry !== undefined) found.push(entry);
-  }
+  const folders = names.filter((entry) => !entry.startsWith('.')).map((name) => join(cacheFolder, name));
+  for (const entry of await Promise.all(folders.map(readImage))) if (entry !== undefined) found.push(entry);
   return found.sort((a, b) => b.made - a.made || (a.image.folder < b.image.folder ? -1 : 1)).map(({ image }) => image);
 }
 
+/** The agent as it was last described: it is the same as long as the very file is. */
+let lastAgent: { key: string; description: { sha256: string; size: number } } | undefined;
+
 /** Size and hash of the agent's program. */
 export async function describeAgent(path: string): Promise<{ sha256: string; size: number }> {
+  const file = await stat(path, { bigint: true }).catch(() => undefined);
+  const key = file && `${path}\0${file.dev}:${file.ino}:${file.size}:${file.ctimeNs}`;
+  if (key !== undefined && key === lastAgent?.key) return lastAgent.description;
+  const description = await readAgent(path);
+  if (key !== undefined) lastAgent = { key, description };
+  return description;
+}
+
+async function readAgent(path: string): Promise<{ sha256: string; size: number }> {
   return describeFile(path).catch((cause: NodeJS.ErrnoException) => {
     const code = cause.code === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE';
     throw new VmError(code, `the guest agent ${path} cannot be read: ${cause.message}`, {
