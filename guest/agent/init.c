@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -112,7 +113,9 @@ void init_devices(void) {
   online_by_itself();
   raise_loopback();
   root_enter();
-  int console = open("/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  /* The kernel makes what it doesn't know on its command line our environment: a VMM may have a terminal beside the log. */
+  const char *terminal = getenv("polyvisor_console");
+  int console = open(terminal ? terminal : "/dev/console", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
   if (console >= 0) console_shell_open(console);
   deadline_set(&late, LATE_MS, load_late);
 }

@@ -9,6 +9,7 @@
 #include "process.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -48,5 +49,8 @@ void power_act(void) {
   channels_close();
   if (!agent.init) return;
   sync();
+  /* A VMM that can't be powered off ends when its guest is reset. The kernel makes what it doesn't know on its command line our environment. */
+  const char *poweroff = getenv("polyvisor_poweroff");
+  if (asked == POWER_OFF && poweroff && strcmp(poweroff, "reset") == 0) asked = POWER_REBOOT;
   if (reboot(how[asked]) < 0) console_line("can't go down: %s", strerror(errno));
 }

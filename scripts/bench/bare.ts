@@ -14,6 +14,8 @@ import { connectUnix } from '../../src/transports/unix-socket.ts';
 /** A VMM started by hand, with what our plan says and nothing around it. */
 export interface BareVm {
   agent: GuestAgent;
+  /** with its sockets */
+  folder: string;
   end(): Promise<void>;
 }
 
@@ -51,6 +53,7 @@ export async function bareStarter(
       const agent = await connectAgent(stream, { showsHangup: true });
       return {
         agent,
+        folder,
         end: async () => {
           await agent.close();
           await end();

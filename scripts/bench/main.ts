@@ -5,6 +5,7 @@ import { cliRunCpuMs, lsMs } from './cli.ts';
 import { coldBoot, guestBootInstructionsMs } from './cold-boot.ts';
 import { copyFigures } from './copy.ts';
 import { execFigures } from './exec.ts';
+import { hotPlug } from './hot-plug.ts';
 import { parallelBoot } from './parallel.ts';
 import { versionRatio } from './version.ts';
 
@@ -32,6 +33,8 @@ report('the command line program');
 const list = lsMs(1000);
 const runCpu = await cliRunCpuMs(9);
 const parallel = await parallelBoot(8, 5, report);
+report('hot-plug');
+const plug = await hotPlug(pairs, report);
 report('instructions of the boot');
 const instructions = await guestBootInstructionsMs(5);
 
@@ -48,6 +51,12 @@ const rows: Record<string, Row> = {
   lsMs: { value: list, bound: { most: 300 } },
   cliRunCpuMs: { value: runCpu, bound: { most: 150 } },
   parallelBoot: { value: parallel.value, high: parallel.high, bound: { most: 1.1 } },
+  ...Object.fromEntries(
+    Object.entries(plug).map(([name, { ratio, most }]): [string, Row] => [
+      name,
+      { value: ratio.value, high: ratio.high, bound: { most } },
+    ]),
+  ),
   versionRatio: { value: version.value, high: version.high, bound: { most: 1.6 } },
   residentProcesses: { value: exec.residentProcesses, bound: { most: 0 } },
 };

@@ -157,6 +157,12 @@ export const commandList: readonly CommandEntry[] = [
     load: async () => (await import('./commands/plan.ts')).plan(),
   },
   {
+    name: 'config',
+    group: 'This host',
+    summary: 'show the configuration, or read that of Kata Containers',
+    load: async () => (await import('./commands/config.ts')).config(),
+  },
+  {
     name: 'doctor',
     group: 'This host',
     summary: 'say what this host can do',

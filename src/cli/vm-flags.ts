@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { type ConfinementLevel, confinementLevels } from '../confinement/level.ts';
 import { deserializeParams, kernelWords } from '../config/kernel-params.ts';
 import type { VmOptions } from '../sandbox/vm-options.ts';
-import { cpuShare, memoryMiB, wholeNumber } from './option-values.ts';
+import { collect, cpuShare, memoryMiB, wholeNumber } from './option-values.ts';
 
 /** What a command line says about a VM to be made. */
 export interface VmFlags {
@@ -19,6 +19,8 @@ export interface VmFlags {
   confinement?: ConfinementLevel;
   cpuLimit?: number;
   startTimeout?: number;
+  config?: string;
+  annotation?: string[];
 }
 
 /** Gives a command the options that describe a VM. */
@@ -32,6 +34,8 @@ export function addVmFlags(command: Command): Command {
     .option('--kernel <file>', 'kernel to boot instead of the default guest')
     .option('--initrd <file>', 'initrd for that kernel')
     .option('--append <words>', 'kernel parameters, after ours')
+    .option('--config <file>', "polyvisor.toml or Kata's configuration.toml, instead of those that are found")
+    .addOption(new Option('--annotation <name=value>', "an annotation of Kata's; repeatable").argParser(collect))
     .option('--hypervisor-path <file>', "the VMM's program (default: looked up in PATH)")
     .addOption(
       new Option('--confinement <level>', 'how the VMM is confined (default: strict as root, best otherwise)').choices(

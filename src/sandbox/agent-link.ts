@@ -11,6 +11,13 @@ export interface AgentLink {
   close(): Promise<void>;
 }
 
+export interface LinkOptions extends CallOptions {
+  /** nobody has ever used a channel: nothing of a former client can stand in one */
+  fresh?: boolean | undefined;
+  /** called when a channel is taken */
+  onChannel?: (() => void) | undefined;
+}
+
 /**
  * Takes a free channel and opens a session on it: each channel serves one client, and a second one would hear nothing.
  * @throws {VmError} BUSY when every channel is taken, TIMEOUT, ABORTED, AGENT_GONE, AGENT_PROTOCOL
@@ -18,16 +25,21 @@ export interface AgentLink {
 export async function linkAgent(
   stateFolder: string,
   channels: readonly GuestChannel[],
-  options: CallOptions,
+  options: LinkOptions,
 ): Promise<AgentLink> {
   const scope = callScope('connecting to the guest agent', options);
   let held: HeldLock | undefined;
   try {
     const { channel, held: taken } = await takeChannel(stateFolder, channels, scope.signal);
     held = taken;
+    options.onChannel?.();
     const stream = await channel.open({ signal: scope.signal });
     try {
-      const agent = await connectAgent(stream, { signal: scope.signal, showsHangup: channel.showsHangup });
+      const agent = await connectAgent(stream, {
+        signal: scope.signal,
+        showsHangup: channel.showsHangup || options.fresh === true,
+        lossyWindow: channel.lossyWindow,
+      });
       return {
         agent,
         close: async () => {

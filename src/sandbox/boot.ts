@@ -15,6 +15,10 @@ export interface BootFacts {
   name: string;
   /** milliseconds; by accelerator when absent */
   startTimeoutMs: number | undefined;
+  /** nobody has talked with this guest before */
+  fresh?: boolean | undefined;
+  /** called when a channel to the agent is taken */
+  onChannel?: (() => void) | undefined;
 }
 
 /**
@@ -33,7 +37,8 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
     (): Promise<never> => new Promise(() => undefined),
   );
   try {
-    const linked = linkAgent(facts.stateFolder, hypervisor.channels(), { signal: inner.signal });
+    const { fresh, onChannel } = facts;
+    const linked = linkAgent(facts.stateFolder, hypervisor.channels(), { signal: inner.signal, fresh, onChannel });
     const link = await Promise.race([linked, watched]);
     try {
       await link.agent.sync(

@@ -18,7 +18,7 @@ import type { Phase } from './events.ts';
 import { endForwarder } from './forwarder.ts';
 import { HeldVm } from './held-vm.ts';
 import { noteEvent } from './life-events.ts';
-import { prune } from './prune.ts';
+import { pruneEach } from './prune.ts';
 import { removeFiles } from './remove-files.ts';
 
 /** A VM that is to be: everything about it has been decided. */
@@ -95,9 +95,15 @@ export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) 
   report('create', `creating ${name}`);
   const { vcpus, memoryMiB } = { ...config, ...vm.size };
   const image = vm.image === undefined ? {} : { image: vm.image };
-  const record = await reserve(store, { name, hypervisor: module.type, accel, vcpus, memoryMiB, ...image });
-  const context = contextOf(store, record, vm, vm.host.memoryMiB);
-  const held = new HeldVm(store, context, manage(module, context));
+  const record = await reserve(store, { name, hypervisor: module.type, accel, vcpus, memoryMiB, ...image }, report);
+  let held: HeldVm;
+  try {
+    const context = contextOf(store, record, vm, vm.host.memoryMiB);
+    held = new HeldVm(store, context, manage(module, context));
+  } catch (error) {
+    await removeFiles(store, record);
+    throw error;
+  }
   try {
     await noteEvent(store, record, 'created', {});
     await storeConfig(store.folder(name), vm);
@@ -124,20 +130,46 @@ export async function bootUp(
     await hypervisor.restore(restoreFrom, call);
     await hypervisor.resume(call);
   }
-  const vmm = hypervisor.process();
-  const record = await held.change({ status: 'running', vmm, driver: await hypervisor.saveState() });
-  report('boot', 'booting the guest');
   const { stateFolder, name } = context;
-  const link = await awaitGuest(hypervisor, { accel, stateFolder, name, startTimeoutMs }, call);
+  // The channel is taken before anyone can read that the VM runs: nobody has said a word on it.
+  let linking!: Promise<AgentLink>;
+  await new Promise<void>((resolve) => {
+    const facts = { accel, stateFolder, name, startTimeoutMs, fresh: restoreFrom === undefined, onChannel: resolve };
+    linking = awaitGuest(hypervisor, facts, call);
+    linking.then(
+      () => resolve(),
+      () => resolve(),
+    );
+  });
+  const vmm = hypervisor.process();
+  const state = { status: 'running', vmm, driver: await hypervisor.saveState() } as const;
+  let record: VmRecord;
+  try {
+    record = await held.change(state);
+    report('boot', 'booting the guest');
+    // The guest may have answered already.
+    call.signal?.throwIfAborted();
+  } catch (error) {
+    // The caller ends the VMM, and with it the wait.
+    void linking.then(
+      (link) => link.close(),
+      () => undefined,
+    );
+    throw error;
+  }
+  const link = await linking;
   await noteEvent(held.store, record, 'started', { pid: vmm?.pid ?? 0 });
   return { record, link };
 }
 
 /** Reserves the name; one that only a dead process's remains hold is free. */
-async function reserve(store: VmStore, vm: NewVm): Promise<VmRecord> {
-  // Nobody else may ever ask for it: what dead processes left goes with the next VM. What can't be cleared now stays for `prune`,
-  // which says why.
-  await prune().catch(() => []);
+async function reserve(store: VmStore, vm: NewVm, report: (phase: Phase, message: string) => void): Promise<VmRecord> {
+  // Nobody else may ever ask for it: what dead processes left goes with the next VM. What can't be cleared now is no reason to
+  // refuse this one, unless it holds the name.
+  const { failures } = await pruneEach();
+  for (const { facts, message } of failures) report('create', `${facts.name} is dead and can't be cleared: ${message}`);
+  const inTheWay = failures.find(({ facts }) => facts.name === vm.name);
+  if (inTheWay !== undefined) throw inTheWay;
   return store.create(vm);
 }
 

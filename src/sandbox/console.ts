@@ -6,6 +6,7 @@ import type { ConsoleLocation, Hypervisor } from '../hypervisors/hypervisor.ts';
 import { manage } from '../hypervisors/lifecycle.ts';
 import { tryLock } from '../state/lock.ts';
 import { VmStore } from '../state/store.ts';
+import { openPseudoTerminal } from '../transports/pseudo-terminal.ts';
 import { connectUnix } from '../transports/unix-socket.ts';
 import { recall } from './context.ts';
 import { statusOf } from './status.ts';
@@ -51,7 +52,8 @@ export async function openConsole(
   }
   try {
     const limit = { signal: call.signal, timeoutMs: call.timeoutMs ?? connectMs };
-    const stream = await connectUnix(location.path, limit);
+    const stream =
+      location.protocol === 'pty' ? openPseudoTerminal(location.path) : await connectUnix(location.path, limit);
     // A VMM that ends with words unread resets the connection: to whoever reads that is the end, to others it is nothing.
     stream.on('error', () => undefined).once('close', () => void held.release());
     return stream;
@@ -62,7 +64,7 @@ export async function openConsole(
 }
 
 function requireInteractive({ protocol }: ConsoleLocation, facts: { name: string; hypervisor: string }): void {
-  if (protocol === 'unix') return;
+  if (protocol !== 'file') return;
   throw new VmError('UNSUPPORTED', `the console of ${facts.name} is a ${protocol}: it can only be read`, {
     ...facts,
     operation: 'console',

@@ -7,7 +7,7 @@ import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import type { HypervisorModule, VmContext } from '../hypervisors/hypervisor.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
-import { writeAtomically } from '../state/atomic-file.ts';
+import { writeUnflushed } from '../state/atomic-file.ts';
 import { vmFiles } from '../state/paths.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
@@ -25,20 +25,18 @@ interface StoredConfig extends VmSettings {
   schema: 1;
 }
 
-/** Writes down a VM's complete configuration. */
+/**
+ * Writes down a VM's complete configuration. The kernel takes its time to bring it to the disk, half a minute at most: a VM that ran
+ * when the host crashed is not there to be configured any more.
+ */
 export async function storeConfig(folder: string, settings: VmSettings): Promise<void> {
   const { config, networkNamespace, confinement, cpuLimit } = settings;
   const stored: StoredConfig = { schema: 1, config, networkNamespace, confinement, cpuLimit };
-  await writeAtomically(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
+  await writeUnflushed(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
 
 /** The context of a VM whose record and configuration are known. */
-export function contextOf(
-  store: VmStore,
-  record: VmRecord,
-  stored: VmSettings,
-  hostMemoryMiB: number,
-): VmContext {
+export function contextOf(store: VmStore, record: VmRecord, stored: VmSettings, hostMemoryMiB: number): VmContext {
   return {
     id: record.id,
     name: record.name,

@@ -35,23 +35,38 @@ export async function resizeVm(
   const scope = callScope(`resize of ${held.name}`, limits);
   const call = { signal: scope.signal };
   const result: VmResizeResult = {};
+  const changed: Pick<VmResizeOptions, 'vcpus' | 'memoryMiB'> = {};
   try {
     await held.locate();
     if (memoryMiB !== undefined) {
-      const { memoryBlockBytes } = await agent.online(call);
-      const blockMiB = memoryBlockBytes === 0 ? usualBlockMiB : memoryBlockBytes / 2 ** 20;
-      const done = await held.hypervisor.resizeMemory(memoryMiB, blockMiB, false, call);
-      await held.change({ memoryMiB: done.memoryMiB });
+      const done = await held.hypervisor.resizeMemory(memoryMiB, await blockMiB(agent, call), false, call);
+      changed.memoryMiB = done.memoryMiB;
       result.memoryMiB = { before: done.beforeMiB, after: done.memoryMiB };
     }
     if (vcpus !== undefined) {
       result.vcpus = await held.hypervisor.resizeVcpus(vcpus, call);
-      await held.change({ vcpus: result.vcpus.after });
+      changed.vcpus = result.vcpus.after;
     }
     // A guest may leave what comes offline until it is told to use it.
-    await agent.online(call);
+    await Promise.all([held.change(changed), agent.online(call)]);
     return result;
+  } catch (error) {
+    // What was done stays, and is written down.
+    if (Object.keys(changed).length > 0) await held.change(changed);
+    throw error;
   } finally {
     scope.release();
   }
 }
+
+/** In what pieces a guest takes memory; it is asked once for each connection, as that never changes. */
+async function blockMiB(agent: GuestAgent, call: CallOptions): Promise<number> {
+  const known = blockSizes.get(agent);
+  if (known !== undefined) return known;
+  const { memoryBlockBytes } = await agent.online(call);
+  const size = memoryBlockBytes === 0 ? usualBlockMiB : memoryBlockBytes / 2 ** 20;
+  blockSizes.set(agent, size);
+  return size;
+}
+
+const blockSizes = new WeakMap<GuestAgent, number>();

@@ -26,32 +26,43 @@ export interface SnapshotManifest {
   assets: Readonly<Record<string, string>>;
 }
 
+/** As it is on disk. Its configuration is not checked field by field when it is read: that it is unchanged is enough. */
+interface StoredManifest extends SnapshotManifest {
+  /** SHA-256 of the rest */
+  digest: string;
+}
+
 const manifestName = 'snapshot.json';
 
 /** The last thing that is written: a folder without it holds no snapshot. */
 export async function writeManifest(folder: string, manifest: SnapshotManifest): Promise<void> {
-  await writeAtomically(path.join(folder, manifestName), `${JSON.stringify(manifest, undefined, 2)}\n`);
+  const stored: StoredManifest = { ...manifest, digest: digestOf(manifest) };
+  await writeAtomically(path.join(folder, manifestName), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
 
 /** @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID when the folder holds no snapshot of this version's form */
 export async function readManifest(folder: string): Promise<SnapshotManifest> {
   const file = path.join(folder, manifestName);
-  let manifest: Partial<SnapshotManifest> | null;
+  let stored: Partial<StoredManifest> | null;
   try {
-    manifest = JSON.parse(await readFile(file, 'utf8')) as Partial<SnapshotManifest> | null;
+    stored = JSON.parse(await readFile(file, 'utf8')) as Partial<StoredManifest> | null;
   } catch (error) {
     const { code: errno } = error as NodeJS.ErrnoException;
     const code = errno === 'ENOENT' ? 'FILE_NOT_FOUND' : errno === undefined ? 'FILE_INVALID' : 'FILE_UNREADABLE';
     throw new VmError(code, `${folder} holds no snapshot`, { path: file, errno, cause: error });
   }
-  if (!isManifest(manifest))
+  if (stored?.schema !== 1)
     throw new VmError('FILE_INVALID', `${file} is not what this version writes`, { path: file });
+  const { digest, ...manifest } = stored as StoredManifest;
+  if (digest !== digestOf(manifest))
+    throw new VmError('FILE_INVALID', `${file} is damaged: its digest is wrong`, { path: file });
   return manifest;
 }
 
 /** Hashes of the files that a configuration boots. */
 export async function assetHashes(config: HypervisorConfig): Promise<Record<string, string>> {
-  const paths = [assetPath(config, 'kernel'), assetPath(config, 'initrd')].filter((it) => it !== undefined);
+  const assets = (['kernel', 'initrd', 'image'] as const).map((type) => assetPath(config, type));
+  const paths = assets.filter((it) => it !== undefined);
   return Object.fromEntries(await Promise.all(paths.map(async (file) => [file, await sha256(file)] as const)));
 }
 
@@ -78,12 +89,7 @@ async function sha256(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
-function isManifest(manifest: Partial<SnapshotManifest> | null): manifest is SnapshotManifest {
-  return (
-    manifest?.schema === 1 &&
-    typeof manifest.hypervisor === 'string' &&
-    (manifest.accel === 'kvm' || manifest.accel === 'tcg') &&
-    typeof manifest.config === 'object' &&
-    typeof manifest.assets === 'object'
-  );
+/** Of the text that it is written as: fields in the same order, no blanks. */
+function digestOf(manifest: SnapshotManifest): string {
+  return createHash('sha256').update(JSON.stringify(manifest)).digest('hex');
 }

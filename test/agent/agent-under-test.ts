@@ -35,7 +35,7 @@ export class AgentUnderTest {
     const lines = createInterface(stdout);
     lines.on('line', (line) => agent.lines.push(line));
     await Promise.race([once(lines, 'line'), agent.#exited]);
-    if (!/Z polyvisor-agent: ready$/.test(agent.lines[0] ?? '')) throw new Error(`not ready: ${agent.#stderr}`);
+    if (agent.lines[0]?.endsWith('Z polyvisor-agent: ready') !== true) throw new Error(`not ready: ${agent.#stderr}`);
     return agent;
   }
 

@@ -14,6 +14,8 @@ try {
     await vm.remove();
   }
 } catch (error) {
-  process.stdout.write(`${JSON.stringify({ code: error instanceof VmError ? error.code : 'UNTYPED', text: error.stack })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ code: error instanceof VmError ? error.code : 'UNTYPED', text: error.stack })}\n`,
+  );
   process.exitCode = 1;
 }

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, it } from 'vitest';
 import { keepsAcrossTests } from '../support/leaks.ts';
 import { type Actor, checkModel, startActor } from './model.ts';
 
-// The compiler that tsx runs beside each actor; keepers of VMs that one actor took over and the other one ended go with the first.
-keepsAcrossTests('process', /esbuild|polyvisor-keeper|^\d+ \/bin\/sh -c pid=/);
+// The compiler that tsx runs beside each actor.
+keepsAcrossTests('process', /esbuild/);
 
 let actors: [Actor, Actor];
 beforeAll(async () => {

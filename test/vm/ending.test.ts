@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { listVms, removeVm } from '../../src/sandbox/inspect.ts';
 import { logPath } from '../../src/sandbox/logs.ts';
@@ -8,6 +8,12 @@ import { places } from '../../src/state/paths.ts';
 import { processesNaming, startOwner, until } from '../fakes/child.ts';
 import { codeOf } from '../fakes/failure.ts';
 import { smallGuest, withGuest } from './guest.ts';
+
+/** Ids of the VMs that have a uid of their own. */
+const uidHolders = (): string[] => {
+  const folder = '/run/polyvisor/uids';
+  return existsSync(folder) ? readdirSync(folder).map((uid) => readlinkSync(`${folder}/${uid}`)) : [];
+};
 
 const namingHome = (): number[] => {
   const found = processesNaming(process.env['POLYVISOR_HOME'] ?? 'no home');
@@ -73,11 +79,13 @@ it('stop ends a QEMU that stands still, in bounded time; a caller who gives less
 
 it('an owner that is killed takes QEMU, keeper and files along', async () => {
   const owner = startOwner({ ...smallGuest, name: 'owned' });
-  const { pid, folders } = await owner.created();
+  const { pid, folders, id } = await owner.created();
   expect(identify(pid)).toBeDefined();
+  expect(uidHolders().includes(id)).toBe(process.geteuid?.() === 0);
   await owner.kill();
   await until('no process is left', () => namingHome().length === 0);
   await until('no file is left', () => !existsSync(folders.state) && !existsSync(folders.runtime));
+  await until('its uid is free', () => !uidHolders().includes(id));
   expect(readdirSync(places().vms)).toEqual([]);
 });
 

@@ -50,6 +50,16 @@ function pack(folder: string): string {
   return `./${stdout.trim()}`;
 }
 
+/** The folders of all that a user's `npm install` would bring, dependencies of dependencies included. */
+function dependencyFolders(): string[] {
+  const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+    packages: Record<string, { dev?: boolean; optional?: boolean }>;
+  };
+  return Object.entries(packages)
+    .filter(([folder, { dev, optional }]) => folder.startsWith('node_modules/') && !dev && !optional)
+    .map(([folder]) => folder);
+}
+
 function ownedByUser(folder: string): void {
   if (!asRoot) return;
   chownSync(folder, ordinary.uid, ordinary.gid);
@@ -70,8 +80,7 @@ beforeAll(() => {
   });
   writeFileSync(path.join(consumer, 'package.json'), '{ "private": true, "type": "module" }');
   // Dependencies come from this checkout, so that no registry is asked.
-  const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as { dependencies: Record<string, string> };
-  const tarballs = ['.', ...Object.keys(dependencies).map((name) => `node_modules/${name}`)].map(pack);
+  const tarballs = ['.', ...dependencyFolders()].map(pack);
   ownedByUser(consumer);
   const { status, stderr } = asUser('npm', 'install', '--offline', '--no-audit', '--no-fund', ...tarballs);
   if (status !== 0) throw new Error(`npm install: ${stderr}`);

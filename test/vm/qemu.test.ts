@@ -1,5 +1,6 @@
 import { agentBinary } from '../../src/config/package-files.ts';
 import { deserializeParams } from '../../src/config/kernel-params.ts';
+import { defaultLevel } from '../../src/confinement/confinement.ts';
 import { qemu } from '../../src/hypervisors/qemu/index.ts';
 import { findImage } from '../../src/images/store.ts';
 import { places } from '../../src/state/paths.ts';
@@ -7,6 +8,8 @@ import { describeHypervisor } from '../contract/hypervisor.ts';
 
 describeHypervisor(qemu, {
   accel: 'tcg',
+  // As a user gets it.
+  confinement: defaultLevel(),
   config: async () => {
     const image = await findImage(places().images, 'default', agentBinary);
     if (image === undefined) throw new Error('vm-global-setup.ts should have built the default guest');

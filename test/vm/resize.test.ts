@@ -1,21 +1,28 @@
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { VmError } from '../../src/errors.ts';
+import { HeldVm } from '../../src/sandbox/held-vm.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
+import { vmmFiles } from '../../src/state/paths.ts';
+import { VmStore } from '../../src/state/store.ts';
+import { connectQmp } from '../../src/transports/qmp/client.ts';
+import { codeOf, failure } from '../fakes/failure.ts';
 import { keepsAcrossTests } from '../support/leaks.ts';
 import { smallGuest, withGuest } from './guest.ts';
 
-const codeOf = async (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => 'resolved',
-    (error: unknown) => (error instanceof VmError ? error.code : String(error)),
-  );
 const read = async (vm: Vm, command: string): Promise<string> =>
   (await vm.exec(command, { check: true })).stdout.trim();
 const guestMiB = async (vm: Vm): Promise<number> =>
   Number(await read(vm, "awk '/^MemTotal/ { print $2 }' /proc/meminfo")) / 1024;
+
+/** Changes a byte in the middle of a file. */
+function flipByte(file: string): void {
+  const content = readFileSync(file);
+  const at = content.length >> 1;
+  content[at] = (content[at] ?? 0) ^ 0xff;
+  writeFileSync(file, content);
+}
 
 describe('one VM, resized and saved', () => {
   let vm: Vm;
@@ -52,8 +59,30 @@ describe('one VM, resized and saved', () => {
     expect((await vm.statistics()).vmm.guestMemoryBytes).toBe(512 * 2 ** 20);
   });
 
+  it('vCPUs and memory are plugged as devices, too', async () => {
+    const store = new VmStore();
+    const { hypervisor } = await HeldVm.fromRecord(store, await store.read(vm.name));
+    await hypervisor.hotplugAddDevice({ kind: 'cpu', count: 1 });
+    await vm.agent.online();
+    expect(await read(vm, 'nproc')).toBe('3');
+    expect(await codeOf(hypervisor.hotplugAddDevice({ kind: 'cpu', count: 2 }))).toBe('INVALID_ARGUMENT');
+
+    const full = await guestMiB(vm);
+    expect(await codeOf(hypervisor.hotplugAddDevice({ kind: 'memory', sizeMiB: 128 }))).toBe('INVALID_ARGUMENT');
+    expect(await codeOf(hypervisor.hotplugRemoveDevice({ kind: 'memory', sizeMiB: 64 }))).toBe('INVALID_ARGUMENT');
+    await hypervisor.hotplugRemoveDevice({ kind: 'memory', sizeMiB: 128, slot: 0 });
+    expect(full - (await guestMiB(vm))).toBeCloseTo(128, -1);
+    expect(await codeOf(hypervisor.hotplugAddDevice({ kind: 'memory', sizeMiB: 128, slot: 1 }))).toBe(
+      'INVALID_ARGUMENT',
+    );
+    await hypervisor.hotplugAddDevice({ kind: 'memory', sizeMiB: 128, slot: 0 });
+    await vm.agent.online();
+    expect(await guestMiB(vm)).toBeCloseTo(full, -1);
+    expect((await vm.statistics()).vmm.guestMemoryBytes).toBe(512 * 2 ** 20);
+  });
+
   it('gets more vCPUs, which the guest uses at once', async () => {
-    expect(await vm.resize({ vcpus: 4 })).toEqual({ vcpus: { before: 2, after: 4 } });
+    expect(await vm.resize({ vcpus: 4 })).toEqual({ vcpus: { before: 3, after: 4 } });
     expect(await read(vm, 'nproc')).toBe('4');
     expect((await vm.statistics()).vmm.vcpus.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
   });
@@ -87,6 +116,23 @@ describe('one VM, resized and saved', () => {
     }
   });
 
+  it.each([
+    ['its stream is cut short', (folder: string) => truncateSync(path.join(folder, 'qemu.state'), 1 << 20)],
+    ['a byte of its stream is another', (folder: string) => flipByte(path.join(folder, 'qemu.state'))],
+    ['its machine is unreadable', (folder: string) => writeFileSync(path.join(folder, 'qemu.json'), '{')],
+    ['its stream is missing', (folder: string) => rmSync(path.join(folder, 'qemu.state'))],
+  ])('a snapshot is refused when %s, and nothing is left', async (_, damage) => {
+    const folder = path.join(scratch, 'damaged');
+    cpSync(path.join(scratch, 'one'), folder, { recursive: true });
+    damage(folder);
+    const name = `damaged-${process.pid}`;
+    expect(await codeOf(Vm.restore(folder, { name }))).toMatch(
+      /^(FILE_INVALID|FILE_NOT_FOUND|STATE_INVALID|START_FAILED)$/,
+    );
+    expect((await Vm.list()).map((it) => it.name)).not.toContain(name);
+    rmSync(folder, { recursive: true });
+  });
+
   it('a snapshot that is given up leaves the VM running and the folder away', async () => {
     const folder = path.join(scratch, 'two');
     const giveUp = new AbortController();
@@ -95,6 +141,27 @@ describe('one VM, resized and saved', () => {
     expect(readdirSync(scratch)).not.toContain('two');
     await vm.agent.ping();
     await vm.snapshot(folder);
+    await vm.agent.ping();
+  });
+
+  it('is not saved with a disk that it would not have again, or that it may write', async () => {
+    const { folders } = await vm.inspect();
+    const disk = { driver: 'null-co', 'node-name': 'spare', size: 1 << 20 };
+    const qmp = await connectQmp(vmmFiles.qmpSocket(folders.runtime));
+    await qmp.execute('blockdev-add', disk);
+    await qmp.execute('device_add', {
+      driver: 'virtio-blk-pci',
+      id: 'spare-disk',
+      drive: 'spare',
+      bus: 'pci-bridge-0',
+    });
+    await qmp.close();
+    const error = await failure(vm.snapshot(path.join(scratch, 'disk')));
+    expect(error.code).toBe('UNSUPPORTED');
+    expect(error.rawMessage).toMatch(
+      /the state of spare-disk can't be saved; the guest may write to the disk \S*spare-disk/,
+    );
+    expect(readdirSync(scratch)).not.toContain('disk');
     await vm.agent.ping();
   });
 

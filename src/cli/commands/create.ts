@@ -4,7 +4,8 @@ import { interruptible } from '../interrupts.ts';
 import { print, printJson } from '../output.ts';
 import { addPortFlag, type PortFlags } from '../port-flags.ts';
 import { openProgress } from '../progress.ts';
-import { addVmFlags, type VmFlags, vmOptions } from '../vm-flags.ts';
+import { addVmFlags, type VmFlags } from '../vm-flags.ts';
+import { settle, tellSettings } from '../vm-settings.ts';
 
 interface CreateFlags extends VmFlags, PortFlags {
   quiet?: boolean;
@@ -24,8 +25,12 @@ export function create(): Command {
         const { Vm } = await import('../../sandbox/vm.ts');
         const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
         const onEvent = progress.onEvent.bind(progress);
-        const options = { ...vmOptions(flags), start: false, detached: true, signal, onEvent };
-        const vm = await Vm.create(options).finally(() => progress.end());
+        const settled = await settle(flags);
+        const options = { ...settled.options, start: false, detached: true, signal, onEvent };
+        if (flags.quiet !== true) tellSettings(settled.settings);
+        const vm = await Vm.create(options)
+          .catch(settled.explain)
+          .finally(() => progress.end());
         if (flags.publish !== undefined) await vm.publishPorts(flags.publish);
         await vm.close();
         if (flags.json === true) printJson({ name: vm.name, id: vm.id, hypervisor: vm.hypervisor });

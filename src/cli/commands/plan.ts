@@ -4,7 +4,8 @@ import { newCommand } from '../command.ts';
 import { print, printJson } from '../output.ts';
 import { openProgress } from '../progress.ts';
 import { commandText, shellQuote } from '../quote.ts';
-import { addVmFlags, type VmFlags, vmOptions } from '../vm-flags.ts';
+import { addVmFlags, type VmFlags } from '../vm-flags.ts';
+import { settle, tellSettings } from '../vm-settings.ts';
 
 /** `polyvisor plan` */
 export function plan(): Command {
@@ -19,14 +20,19 @@ export function plan(): Command {
       const { planVm } = await import('../../sandbox/plan.ts');
       const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
       const onEvent = progress.onEvent.bind(progress);
-      const planned = await planVm({ ...vmOptions(flags), onEvent }).finally(() => progress.end());
-      if (flags.json === true) printJson({ hypervisor: planned.hypervisor, ...planned.plan, confinement: planned.confinement });
+      const settled = await settle(flags);
+      if (flags.quiet !== true) tellSettings(settled.settings);
+      const planned = await planVm({ ...settled.options, onEvent })
+        .catch(settled.explain)
+        .finally(() => progress.end());
+      if (flags.json === true)
+        printJson({ hypervisor: planned.hypervisor, ...planned.plan, confinement: planned.confinement });
       else print([...confinementLines(planned.confinement), planText(planned.plan)].join('\n'));
     });
 }
 
 /** A plan as a shell script: the command as it is, the rest as comments. */
-export function planText({ binary, argv, env, files, requests }: PlannedVm['plan']): string {
+export function planText({ binary, argv, env, files, requests, networkNamespace }: PlannedVm['plan']): string {
   const lines: string[] = [];
   for (const { path, content, mode } of files) {
     lines.push(`# file ${path} (${mode.toString(8).padStart(4, '0')})`, ...comment(content.trimEnd()));
@@ -35,7 +41,9 @@ export function planText({ binary, argv, env, files, requests }: PlannedVm['plan
   if (argv.includes('-append') && kernelLine !== undefined)
     lines.push('# kernel command line', ...comment(kernelLine.split(' ').join('\n')));
   for (const [name, value] of Object.entries(env)) lines.push(`${name}=${shellQuote(value)} \\`);
-  lines.push(commandText(binary, argv));
+  const enter = networkNamespace === undefined ? [] : ['nsenter', `--net=${networkNamespace}`, '--'];
+  const [first = binary, ...rest] = [...enter, binary, ...argv];
+  lines.push(commandText(first, rest));
   for (const { method, target, body } of requests) {
     lines.push(
       `# then ${method} ${target}`,

@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Unused } from '../../sandbox/unused.ts';
+import { VmError } from '../../errors.ts';
 import { newCommand } from '../command.ts';
 import { confirm } from '../confirm.ts';
 import { print, printJson } from '../output.ts';
@@ -28,34 +29,34 @@ export function prune(): Command {
     .option('-f, --force', 'do not ask')
     .addOption(new Option('--id <id>', 'only the VM of this id').hideHelp())
     .option('--json', 'print a JSON object with the names of VMs and the folders of images')
-    .action((name: string | undefined, flags: PruneFlags) =>
-      name === undefined && flags.id === undefined ? pruneAll(flags) : pruneOne(name, flags),
-    );
+    .action(pruneUnused);
 }
 
-async function pruneOne(name: string | undefined, { id, json }: PruneFlags): Promise<void> {
-  const library = await import('../../sandbox/prune.ts');
-  const vms = await library.prune(name, { id });
-  if (json === true) printJson({ vms, images: [] });
-  else vms.forEach(print);
-}
-
-async function pruneAll({ all = false, dryRun = false, force = false, json = false }: PruneFlags): Promise<void> {
-  const { findUnused, removeUnused } = await import('../../sandbox/unused.ts');
+async function pruneUnused(name: string | undefined, flags: PruneFlags): Promise<void> {
+  const { all = false, dryRun = false, force = false, json = false, id } = flags;
+  const { findUnused, removeEach } = await import('../../sandbox/unused.ts');
+  const { throwFailures } = await import('../../sandbox/prune.ts');
   const { VmStore } = await import('../../state/store.ts');
+  const one = name !== undefined || id !== undefined;
+  if (one && all) throw new VmError('INVALID_ARGUMENT', '--all is for everything; it goes with no name and no id');
   // What was left of a half-made or half-removed VM has no name.
   if (!dryRun) await new VmStore().sweep();
-  const unused = await findUnused({ all });
+  const unused = await findUnused({ all, name, id });
   const losesWork = unused.ended.length + unused.images.length > 0;
   if (!dryRun && losesWork && !force && !(await confirm(question(unused)))) return;
-  if (!dryRun) await removeUnused(unused);
-  const vms = [...unused.abandoned, ...unused.ended];
-  const images = unused.images.map(({ folder }) => folder);
-  if (json) printJson({ vms, images });
-  else [...vms, ...images.map((folder) => basename(folder))].forEach(print);
-  if (images.length > 0 && !json) {
-    process.stderr.write(`polyvisor: ${sizeOf(unused.images)} ${dryRun ? 'would be' : 'are'} free\n`);
-  }
+  const { failures, ...gone } = dryRun ? { ...unused, failures: [] } : await removeEach(unused);
+  report(gone, { json: json && failures.length === 0, lines: !json, dryRun });
+  throwFailures(failures);
+}
+
+/** With --json there is one value on stdout: when anything failed, that is what failed. */
+function report({ abandoned, ended, images }: Unused, how: { json: boolean; lines: boolean; dryRun: boolean }): void {
+  const vms = [...abandoned, ...ended];
+  const folders = images.map(({ folder }) => folder);
+  if (how.json) printJson({ vms, images: folders });
+  if (!how.lines) return;
+  [...vms, ...folders.map((folder) => basename(folder))].forEach(print);
+  if (images.length > 0) process.stderr.write(`polyvisor: ${sizeOf(images)} ${how.dryRun ? 'would be' : 'are'} free\n`);
 }
 
 function question({ abandoned, ended, images }: Unused): string {

@@ -11,7 +11,8 @@ import { timeMs } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 import { addPortFlag, type PortFlags } from '../port-flags.ts';
 import { openProgress } from '../progress.ts';
-import { addVmFlags, type VmFlags, vmOptions } from '../vm-flags.ts';
+import { addVmFlags, type VmFlags } from '../vm-flags.ts';
+import { settle, tellSettings } from '../vm-settings.ts';
 
 interface RunFlags extends VmFlags, ExecFlags, PortFlags {
   detach?: boolean;
@@ -56,17 +57,22 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
   needTerminal(flags);
   // Wrong variables are told before a VM is booted for them.
   execOptions(flags);
+  const settled = await settle(flags);
+  if (flags.quiet !== true) tellSettings(settled.settings);
   const { Vm: library } = await import('../../sandbox/vm.ts');
   const deadline = flags.timeout === undefined ? undefined : performance.now() + flags.timeout;
   await interruptible(async (interrupts) => {
     const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
     const options: VmOptions = {
-      ...vmOptions(flags),
+      ...settled.options,
       signal: interrupts.signal,
       timeoutMs: flags.timeout,
       onEvent: (event) => progress.onEvent(event),
     };
-    const vm = await library.create(options).finally(() => progress.end());
+    const vm = await library
+      .create(options)
+      .catch(settled.explain)
+      .finally(() => progress.end());
     const timeoutMs = deadline === undefined ? undefined : Math.max(1, Math.round(deadline - performance.now()));
     if (flags.detach === true) return leaveRunning(vm, argv, flags);
     try {

@@ -31,15 +31,6 @@ describe('the hypervisor', () => {
   it.each([null, 7, {}, ['mock'], true])('%j is no hypervisor type', async (hypervisor) => {
     expect(await refused({ hypervisor })).toMatchObject({ code: 'UNKNOWN_HYPERVISOR' });
   });
-
-  it.each(['firecracker', 'clh', 'cloud-hypervisor', 'acrn'])(
-    '%s is known and has no driver yet',
-    async (hypervisor) => {
-      const { code, message } = await refused({ hypervisor });
-      expect(code).toBe('UNSUPPORTED');
-      expect(message).toContain(hypervisor === 'cloud-hypervisor' ? 'clh' : hypervisor);
-    },
-  );
 });
 
 describe('what is booted', () => {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { listVms, removeVm } from '../../../src/sandbox/inspect.ts';
 import { prune } from '../../../src/sandbox/prune.ts';
@@ -25,6 +25,15 @@ const keepers = (): number => {
   return pids.filter((pid) => !pids.includes(parentOf(pid))).length;
 };
 const parentOf = (pid: number): number => Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1]);
+/** What this process has open. */
+const openFiles = (): string[] =>
+  readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return [];
+    }
+  });
 const runs = ({ pid }: OwnedVm): boolean => identify(pid) !== undefined;
 
 it('owners one after the other: the VM lives until the last of them is killed, and goes with it', async () => {
@@ -129,6 +138,24 @@ it('an adopter whose keeper is killed ends the VM: nothing unguarded is left', a
     await vm.remove();
   }
 });
+
+it('the keeper of an adopted VM goes when another process ends the VM, and the lease with it', async () => {
+  const vm = await Vm.create({ hypervisor: 'mock', name: 'ended-elsewhere', detached: true });
+  try {
+    await vm.adopt();
+    expect(keepers()).toBe(1);
+    const other = await Vm.open('ended-elsewhere');
+    await other.kill();
+    await other.close();
+    await until('no process is left', () => namingHome().size === 0);
+    await until('the lease is let go', () => !openFiles().some((file) => file.endsWith('/lease')));
+    expect(await codeOf(vm.adopt())).not.toBe('none');
+    await vm.start();
+    expect((await vm.exec(['echo', 'again'])).stdout).toBe('again\n');
+  } finally {
+    await vm.remove();
+  }
+}, 30_000);
 
 it.each(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGKILL', 'exit', 'throw'] as const)(
   'an owner that ends by %s takes its VM along, files and all',

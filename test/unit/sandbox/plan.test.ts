@@ -58,7 +58,16 @@ it('is refused where create would be', async () => {
 it('tells the accelerator and the network namespace', async () => {
   const guest = { kernel: agentBinary, initrd: agentBinary, hypervisorPath: fakeQemu(at, '8.2.0') };
   const { plan } = await planVm({ ...guest, accel: 'tcg', networkNamespace: '/run/netns/blue' });
-  expect(plan.binary).toBe('nsenter');
-  expect(plan.argv.slice(0, 3)).toEqual(['--net=/run/netns/blue', '--', guest.hypervisorPath]);
+  expect(plan).toMatchObject({ binary: guest.hypervisorPath, networkNamespace: '/run/netns/blue' });
   expect(plan.argv[plan.argv.indexOf('-accel') + 1]).toBe('tcg,thread=multi');
+});
+
+it('tells how the VMM would be confined, and that the mock is not', async () => {
+  const guest = { kernel: agentBinary, initrd: agentBinary, hypervisorPath: fakeQemu(at, '8.2.0') };
+  const { confinement } = await planVm({ ...guest, accel: 'tcg' });
+  expect(confinement.level).toBe(process.geteuid?.() === 0 ? 'strict' : 'best');
+  expect(confinement.jail?.mounts.map(({ path }) => path) ?? [agentBinary]).toContain(agentBinary);
+  expect((await planVm({ hypervisor: 'mock' })).confinement).toMatchObject({ level: 'off', namespaces: [] });
+  expect(await codeOf(planVm({ hypervisor: 'mock', confinement: 'strict' }))).toBe('UNSUPPORTED');
+  expect(await codeOf(planVm({ ...guest, confinement: 'a bit' as 'best' }))).toBe('INVALID_ARGUMENT');
 });

@@ -93,8 +93,14 @@ it('says for each hypervisor whether it is usable and, where it is not, what to 
       { type: 'mock', usable: true, version: '1', path: '/m', findings: [] },
       { type: 'acrn', usable: false, findings: [{ problem: 'no acrn-dm', advice: 'Install it.' }] },
     ],
+    confinement: {
+      level: 'best',
+      missing: [{ measure: 'uid', reason: 'only root can give it one', advice: 'Be root.' }],
+    },
     image: undefined,
   });
+  expect(text).toContain('confine best: 1 of its measures can not be taken');
+  expect(text).toContain('without uid: only root can give it one\n          -> Be root.');
   expect(text).toMatch(/^mock +yes +- +1 +\/m$/m);
   expect(text).toMatch(/^acrn +no +- +- +-$/m);
   expect(text).toContain('acrn: no acrn-dm\n  -> Install it.');
