@@ -1,5 +1,6 @@
 export { errorCodes, VmError, type ErrorCode, type ErrorFacts } from './errors.ts';
 export { Vm } from './sandbox/vm.ts';
+export { VmGuest } from './sandbox/vm-guest.ts';
 export { stopVm, type VmStopOptions } from './sandbox/stop-vm.ts';
 export type { VmOptions } from './sandbox/vm-options.ts';
 export type { VmConnectOptions } from './sandbox/open-vm.ts';

@@ -91,7 +91,8 @@ function sectionOf({ name, declaration }: Entry, entries: readonly Entry[]): str
 }
 
 function isPublic(member: ts.ClassElement): boolean {
-  const isHidden = (ts.getCombinedModifierFlags(member) & ts.ModifierFlags.Private) !== 0;
+  const isHidden =
+    (ts.getCombinedModifierFlags(member) & (ts.ModifierFlags.Private | ts.ModifierFlags.Protected)) !== 0;
   return !isHidden && !(member.name !== undefined && ts.isPrivateIdentifier(member.name));
 }
 

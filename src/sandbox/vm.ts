@@ -1,75 +1,40 @@
 import path from 'node:path';
-import type { Duplex, Readable, Writable } from 'node:stream';
 import type { CallOptions } from '../config/call-options.ts';
-import type { HypervisorType } from '../config/hypervisor-type.ts';
 import { validateName } from '../config/names.ts';
-import { VmError } from '../errors.ts';
-import type { CopiedFiles, Exec, ExecOptions, GuestAgent } from '../guest/agent.ts';
 import type { Capabilities } from '../hypervisors/capabilities.ts';
-import type { Hypervisor, VmmExit } from '../hypervisors/hypervisor.ts';
+import type { VmmExit } from '../hypervisors/hypervisor.ts';
 import type { VmmEvent } from '../hypervisors/vmm-event.ts';
-import type { VmStore } from '../state/store.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
 import { tearDown } from './bring-up.ts';
-import { openConsole } from './console.ts';
-import { copyIn, type CopyOptions, copyOut, type CopyOutOptions } from './copy/copy.ts';
 import { followEvents, type FollowOptions } from './follow-events.ts';
-import { startForwarder } from './forwarder.ts';
 import { getOrCreate } from './get-or-create.ts';
-import type { HeldVm } from './held-vm.ts';
 import { describeVm, listVms, type VmInspection, type VmSummary } from './inspect.ts';
 import { type LifeEvent, noteEvent } from './life-events.ts';
 import { connectVm, createVm, type OpenedVm, openVm, restoreVm, type VmConnectOptions } from './open-vm.ts';
 import { adoptVm, detachVm } from './ownership.ts';
 import { pauseVm, resumeVm } from './pause-vm.ts';
-import type { PortForward, PortForwardOptions } from './port-forward.ts';
-import { type PublishedPort, servePort } from './ports.ts';
 import { pinVcpus } from './pin-vcpus.ts';
 import { resizeVm, type VmResizeOptions, type VmResizeResult } from './resize.ts';
-import { loginShell, type ShellOptions } from './shell.ts';
 import type { RestoreOptions, SnapshotOptions } from './snapshot.ts';
 import { startVm, type VmStartOptions } from './start-vm.ts';
 import { statisticsOf, type VmStatistics, watchStatistics, type WatchStatisticsOptions } from './statistics.ts';
 import { endVm, recordEnd, settleHeld, type VmStopOptions } from './stop-vm.ts';
-import type { Telemetry } from './telemetry.ts';
 import { splitOptions, type VmOptions } from './vm-options.ts';
+import { VmGuest } from './vm-guest.ts';
 
 /**
  * A virtual machine. One that this process created and did not detach ends with this process, however that ends.
  * Other objects and processes may use the same VM at the same time: they connect to it by its name.
  */
-export class Vm {
-  readonly id: string;
-  readonly hypervisor: HypervisorType;
-  readonly #held: HeldVm;
-  readonly #telemetry: Telemetry;
-  #link: AgentLink | undefined;
-  readonly #forwards = new Set<PortForward>();
+export class Vm extends VmGuest {
   #removal: Promise<void> | undefined;
   #owned: boolean;
   #detached: boolean;
 
-  private constructor({ held, link, owned, detached, telemetry }: OpenedVm) {
-    this.id = held.id;
-    this.hypervisor = held.hypervisor.type;
-    this.#held = held;
-    this.#link = link;
-    this.#owned = owned;
-    this.#detached = detached;
-    this.#telemetry = telemetry;
-  }
-
-  /** The VM's name when this handle last looked: another process may have renamed it. The handle finds it by its id all the same. */
-  get name(): string {
-    return this.#held.name;
-  }
-
-  get #store(): VmStore {
-    return this.#held.store;
-  }
-
-  get #hypervisor(): Hypervisor {
-    return this.#held.hypervisor;
+  private constructor(opened: OpenedVm) {
+    super(opened);
+    this.#owned = opened.owned;
+    this.#detached = opened.detached;
   }
 
   /**
@@ -136,16 +101,7 @@ export class Vm {
 
   /** What the VMM can do, as data. */
   get capabilities(): Capabilities {
-    return this.#hypervisor.capabilities();
-  }
-
-  /** The guest's agent. @throws {VmError} AGENT_GONE before `start`, after `open`, `close`, `stop`, `kill` or `remove` */
-  get agent(): GuestAgent {
-    if (this.#link === undefined)
-      throw new VmError('AGENT_GONE', `this handle of ${this.name} has no connection to its guest`, {
-        name: this.name,
-      });
-    return this.#link.agent;
+    return this.vmm.capabilities();
   }
 
   /**
@@ -153,12 +109,12 @@ export class Vm {
    * @throws {VmError} INVALID_STATE, NOT_FOUND, BUSY, and what `create` throws of the start
    */
   async start(options: VmStartOptions = {}): Promise<this> {
-    await this.#dropLink();
-    await this.#telemetry.span('start', { vm: this.name }, async () => {
-      const { record, link } = await startVm(this.#held, options, (_, message) =>
-        this.#telemetry.log('debug', message, { vm: this.name }),
+    await this.dropLink();
+    await this.telemetry.span('start', { vm: this.name }, async () => {
+      const { record, link } = await startVm(this.held, options, (_, message) =>
+        this.telemetry.log('debug', message, { vm: this.name }),
       );
-      this.#link = link;
+      this.link = link;
       this.#detached = record.detached;
       this.#owned = !record.detached;
     });
@@ -170,9 +126,9 @@ export class Vm {
    * @throws {VmError} NAME_IN_USE, INVALID_NAME, NOT_FOUND, BUSY
    */
   async rename(name: string): Promise<void> {
-    const from = (await this.#held.locate()).name;
-    const record = this.#held.moved(await this.#store.rename(this, validateName(name)));
-    await noteEvent(this.#store, record, 'renamed', { from });
+    const from = (await this.held.locate()).name;
+    const record = this.held.moved(await this.store.rename(this, validateName(name)));
+    await noteEvent(this.store, record, 'renamed', { from });
   }
 
   /** What happens to this VM, until it is removed, the signal comes or the iteration is left. */
@@ -182,7 +138,7 @@ export class Vm {
 
   /** What the VM uses, on the host and inside. @throws {VmError} VMM_GONE, NOT_FOUND, TIMEOUT, ABORTED */
   statistics(call?: CallOptions): Promise<VmStatistics> {
-    return statisticsOf(this.#held, this.#link?.agent, call);
+    return statisticsOf(this.held, this.link?.agent, call);
   }
 
   /** The same again and again, until the VM has ended, the signal comes or the iteration is left. */
@@ -195,90 +151,18 @@ export class Vm {
    * @throws {VmError} INVALID_STATE, NOT_FOUND, VMM_GONE, BUSY
    */
   async adopt(): Promise<void> {
-    await adoptVm(this.#held);
+    await adoptVm(this.held);
     this.#owned = true;
     this.#detached = false;
   }
 
-  /** Runs a command in the guest: argv, or a string for its shell. See {@link GuestAgent.exec}. */
-  exec(command: string | readonly string[], options?: ExecOptions): Exec {
-    const exec = this.agent.exec(command, options);
-    // The program's name alone: arguments may hold secrets.
-    const program = typeof command === 'string' ? undefined : command[0];
-    this.#telemetry.follow('exec', { vm: this.name, program }, async () => {
-      const { exitCode, signal, timedOut } = await exec.exited;
-      return { exitCode, signal, timedOut };
-    });
-    return exec;
-  }
-
-  /**
-   * Copies a path of this host into the guest by cp's rules (docs/copying.md), or unpacks a tar stream into a folder there.
-   * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID, ARCHIVE_INVALID, COPY_INCOMPLETE, INVALID_ARGUMENT, IO, AGENT_FAILED,
-   *   AGENT_GONE, UNSUPPORTED, BUSY, TIMEOUT, ABORTED
-   */
-  copyIn(source: string | Readable, target: string, options?: CopyOptions): Promise<CopiedFiles> {
-    return this.#telemetry.span('copyIn', { vm: this.name }, () => copyIn(this.agent, source, target, options));
-  }
-
-  /**
-   * Copies a path of the guest to one of this host, or as a tar archive into a stream, which is ended. What the guest sends is not trusted.
-   * @throws {VmError} what `copyIn` throws; COPY_LIMIT
-   */
-  copyOut(source: string, target: string | Writable, options?: CopyOutOptions): Promise<CopiedFiles> {
-    return this.#telemetry.span('copyOut', { vm: this.name }, () => copyOut(this.agent, source, target, options));
-  }
-
-  /**
-   * Connects to a server in the guest, with no network device: `tcp:HOST:PORT` or `unix:/path`. See {@link GuestAgent.dial}.
-   * @throws {VmError} CONNECT_FAILED, INVALID_ARGUMENT, AGENT_GONE, UNSUPPORTED, BUSY, TIMEOUT, ABORTED
-   */
-  dial(address: string, call?: CallOptions): Promise<Duplex> {
-    return this.agent.dial(address, call);
-  }
-
-  /**
-   * Takes connections on a port of this host to a server in the guest, with no network device, for as long as this handle is connected to
-   * the guest. A client is refused while the server does not listen.
-   * @throws {VmError} INVALID_ARGUMENT, BUSY when the port is in use, PERMISSION, IO, AGENT_GONE
-   */
-  async forwardPort(options: PortForwardOptions): Promise<PortForward> {
-    const forward = await servePort(this.#held, this.agent, options);
-    this.#forwards.add(forward);
-    void forward.closed.then(() => this.#forwards.delete(forward));
-    return forward;
-  }
-
-  /**
-   * Has one process of ours forward ports, each `[addr:]host:guest`, for as long as the VM runs, also when this process has ended: for a VM
-   * that is detached. It is started again with the VM, and listed by `inspect`.
-   * @throws {VmError} INVALID_ARGUMENT, BUSY when a port is in use, PERMISSION, IO, AGENT_GONE
-   */
-  async publishPorts(ports: readonly string[]): Promise<PublishedPort[]> {
-    return startForwarder(this.#held, ports);
-  }
-
-  /** A login shell on a terminal of its own, with its input open: bash where the guest has it, else sh. */
-  shell(options: ShellOptions = {}): Exec {
-    return this.exec(loginShell, { stdin: 'pipe', pty: true, ...options });
-  }
-
-  /**
-   * Attaches to the guest's console, for one client at a time. What is not read slows the console down; destroying the stream detaches.
-   * @throws {VmError} BUSY when another one is attached, UNSUPPORTED, INVALID_STATE, TIMEOUT, ABORTED
-   */
-  console(call?: CallOptions): Promise<Duplex> {
-    const stateFolder = this.#store.folder(this.name);
-    return openConsole({ name: this.name, hypervisor: this.#hypervisor, stateFolder }, call);
-  }
-
   /** Stops the guest's vCPUs; memory stays. */
   async pause(options?: CallOptions): Promise<void> {
-    await pauseVm(this.#held, options);
+    await pauseVm(this.held, options);
   }
 
   async resume(options?: CallOptions): Promise<void> {
-    await resumeVm(this.#held, options);
+    await resumeVm(this.held, options);
   }
 
   /**
@@ -286,7 +170,7 @@ export class Vm {
    * @throws {VmError} INVALID_ARGUMENT beyond its limits, INVALID_STATE, UNSUPPORTED, GUEST_REFUSED, TIMEOUT, ABORTED, VMM_FAILED
    */
   resize(options: VmResizeOptions): Promise<VmResizeResult> {
-    return resizeVm(this.#held, this.agent, options);
+    return resizeVm(this.held, this.agent, options);
   }
 
   /**
@@ -295,7 +179,7 @@ export class Vm {
    */
   async snapshot(folder: string, options: SnapshotOptions = {}): Promise<void> {
     const { saveVm } = await import('./snapshot.ts');
-    await saveVm(this.#held, folder, options);
+    await saveVm(this.held, folder, options);
   }
 
   /**
@@ -303,12 +187,12 @@ export class Vm {
    * @throws {VmError} INVALID_ARGUMENT, UNSUPPORTED, PERMISSION, HOST_MISSING, VMM_GONE
    */
   pinVcpus(cpus: Readonly<Record<number, readonly number[]>>, call?: CallOptions): Promise<void> {
-    return pinVcpus(this.#held, cpus, call);
+    return pinVcpus(this.held, cpus, call);
   }
 
   /** What the VMM says of this VM, from its start on, until it has ended or the signal comes. @throws {VmError} UNSUPPORTED */
   vmmEvents(signal?: AbortSignal): AsyncIterable<VmmEvent> {
-    return this.#hypervisor.vmmEvents(signal);
+    return this.vmm.vmmEvents(signal);
   }
 
   /**
@@ -316,12 +200,12 @@ export class Vm {
    * @throws {VmError} IO when the file is there or has not enough room, UNSUPPORTED, VMM_FAILED, TIMEOUT, ABORTED
    */
   dumpMemory(file: string, call?: CallOptions): Promise<void> {
-    return this.#hypervisor.dumpMemory(path.resolve(file), call);
+    return this.vmm.dumpMemory(path.resolve(file), call);
   }
 
   /** Asks VMM and guest whether they are well. @throws {VmError} VMM_GONE, VMM_FAILED, GUEST_PANICKED, AGENT_GONE */
   async check(options?: CallOptions): Promise<void> {
-    await this.#hypervisor.check(options);
+    await this.vmm.check(options);
     await this.agent.ping(options);
   }
 
@@ -331,39 +215,39 @@ export class Vm {
    */
   async stop(options: VmStopOptions = {}): Promise<void> {
     const link = async (call: CallOptions): Promise<AgentLink> => {
-      if (this.#link === undefined) return linkAgent(this.#held.context.stateFolder, this.#hypervisor.channels(), call);
-      return { agent: this.agent, close: () => this.#dropLink() };
+      if (this.link === undefined) return linkAgent(this.held.context.stateFolder, this.vmm.channels(), call);
+      return { agent: this.agent, close: () => this.dropLink() };
     };
-    await this.#telemetry.span('stop', { vm: this.name }, () => endVm(this.#held, link, options));
-    await this.#dropLink();
+    await this.telemetry.span('stop', { vm: this.name }, () => endVm(this.held, link, options));
+    await this.dropLink();
   }
 
   /** Ends the VM at once. Its files stay until `remove`. */
   async kill(options?: CallOptions): Promise<void> {
-    await this.#held.locate();
-    await this.#dropLink();
-    await this.#hypervisor.kill(options);
-    await recordEnd(this.#held, 'killed');
+    await this.held.locate();
+    await this.dropLink();
+    await this.vmm.kill(options);
+    await recordEnd(this.held, 'killed');
   }
 
   /** Resolves when the VM has ended, with how the VMM did. `inspect` tells more, such as a panic. @throws {VmError} NOT_RUNNING, TIMEOUT, ABORTED */
   async wait(options?: CallOptions): Promise<VmmExit> {
-    await this.#held.locateIfThere();
-    const exit = await this.#hypervisor.wait(options);
-    await settleHeld(this.#held);
+    await this.held.locateIfThere();
+    const exit = await this.vmm.wait(options);
+    await settleHeld(this.held);
     return exit;
   }
 
   /** All that is known of it now. @throws {VmError} NOT_FOUND when it was removed, STATE_INVALID */
   async inspect(): Promise<VmInspection> {
-    const { name } = await this.#held.locate();
-    return describeVm(this.#store, name);
+    const { name } = await this.held.locate();
+    return describeVm(this.store, name);
   }
 
   /** Ends the VM if it runs, and removes everything of it. May be repeated. */
   async remove(): Promise<void> {
-    await this.#dropLink();
-    this.#removal ??= tearDown(this.#held);
+    await this.dropLink();
+    this.#removal ??= tearDown(this.held);
     try {
       await this.#removal;
       this.#owned = false;
@@ -375,26 +259,19 @@ export class Vm {
 
   /** Lets the VM outlive this process; no process of ours remains beside the VMM. */
   async detach(): Promise<void> {
-    await detachVm(this.#held);
+    await detachVm(this.held);
     this.#owned = false;
     this.#detached = true;
   }
 
   /** Lets go of the VM: it lives on, unless this process owns it, in which case it goes on until this process ends. */
   async close(): Promise<void> {
-    await this.#dropLink();
-    await this.#hypervisor.disconnect();
+    await this.dropLink();
+    await this.vmm.disconnect();
   }
 
   /** Removes a VM that this object owns; lets go of any other. */
   async [Symbol.asyncDispose](): Promise<void> {
     await (this.#owned ? this.remove() : this.close());
-  }
-
-  async #dropLink(): Promise<void> {
-    const link = this.#link;
-    this.#link = undefined;
-    await Promise.all([...this.#forwards].map((forward) => forward.close()));
-    await link?.close();
   }
 }
