@@ -5,6 +5,7 @@ import { configFieldNames, configFields } from './config-fields.ts';
 import { DEFAULT_MSIZE_9P_BYTES, DEFAULT_VHOST_USER_STORE_PATH, MAX_VCPUS } from './defaults.ts';
 import type { FieldUse } from './field-use.ts';
 import type { HostFacts } from './host.ts';
+import type { Param } from './kernel-params.ts';
 import { checkRules } from './rules.ts';
 import type { ConfigField, HypervisorConfig, VmConfigInput } from './vm-config.ts';
 
@@ -15,13 +16,30 @@ export interface CompletionFacts {
   readonly host: HostFacts;
 }
 
+/** The guest that is booted for who names none. */
+export interface DefaultGuest {
+  readonly kernel: string;
+  readonly initrd: string;
+  /** before those of the input */
+  readonly kernelParams: readonly Param[];
+}
+
 /**
  * Fills in the defaults, the VMM's before the general ones, and checks the rules across fields. Pure.
- * The kernel and one of image and initrd must be there: whoever offers a default guest puts it in beforehand.
+ * The kernel and one of image and initrd must be there, unless there is a default guest. Its initrd goes in front of an image, which it
+ * mounts: only then does a complete config have both.
  * @throws {VmError} INVALID_CONFIG when a field is set that the VMM has no use for, or a rule is broken
  */
-export function completeConfig(input: VmConfigInput, { fields, host }: CompletionFacts): HypervisorConfig {
-  refuseUnused(input, fields);
+export function completeConfig(input: VmConfigInput, facts: CompletionFacts, guest?: DefaultGuest): HypervisorConfig {
+  refuseUnused(input, facts.fields);
+  if (guest === undefined) return completed(input, facts);
+  const { kernel, initrd } = guest;
+  const booted = { ...input, kernel, kernelParams: [...guest.kernelParams, ...(input.kernelParams ?? [])] };
+  if (assetPath(input, 'image') === undefined) return completed({ ...booted, initrd }, facts);
+  return { ...completed(booted, facts), initrd };
+}
+
+function completed(input: VmConfigInput, { fields, host }: CompletionFacts): HypervisorConfig {
   const mostVcpus = Math.min(MAX_VCPUS[host.arch], fields.maxVcpus ?? Number.POSITIVE_INFINITY);
   const config = fill(input, fields.defaults ?? {}, Math.min(host.cpus, mostVcpus));
   checkRules({ input, config, host, hypervisor: fields.hypervisor, mostVcpus });

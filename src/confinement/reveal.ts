@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { lstatSync, readFileSync, rmdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import type { CallOptions } from '../config/call-options.ts';
@@ -65,6 +65,26 @@ export async function conceal(vmm: RunningVmm, file: string, call: CallOptions =
   if (!mounted.includes(` ${escaped(seen)} `)) return;
   // Lazy: also while it is open.
   await inNamespace(vmm, plan, 'umount', ['--lazy', '--', place], call);
+  removePlaces(vmm, plan, seen);
+}
+
+/** Removes the place that something was mounted at, and the folders that were made to lead there, unless another one needs them. */
+function removePlaces({ stateFolder, pid }: RunningVmm, { jail }: ConfinementPlan, file: string): void {
+  const root = vmFiles.jail(stateFolder);
+  const kept = new Set((jail?.mounts ?? []).map((mount) => mount.path));
+  const mounted = readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
+  // To remove a folder is to end what is mounted there in other namespaces.
+  for (let at = file; at !== '/' && !kept.has(at) && !mounted.includes(` ${escaped(at)} `); at = path.dirname(at)) {
+    try {
+      const place = path.join(root, at);
+      if (lstatSync(place).isDirectory()) rmdirSync(place);
+      else unlinkSync(place);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === 'ENOTEMPTY' || code === 'ENOENT') return;
+      throw new VmError('IO', `can't clear the VMM's jail: ${message}`, { path: at, errno: code, cause: error });
+    }
+  }
 }
 
 /**

@@ -22,7 +22,7 @@ export interface BlockDevice {
   cache?: { direct?: boolean | undefined; noFlush?: boolean | undefined } | undefined;
   /** default `threads`; `native` needs `cache.direct` */
   aio?: 'threads' | 'native' | 'io_uring' | undefined;
-  /** served by a thread of its own; default: the configuration's `enableIoThreads` */
+  /** served by a thread of its own; QEMU, virtio-blk. With `enableIoThreads` those on virtio-scsi have one together */
   ioThread?: boolean | undefined;
   /** what the guest reads as its serial number: at most 20 characters */
   serial?: string | undefined;

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import { vmFiles } from '../state/paths.ts';
+import type { ProcessIdentity } from '../state/process-identity.ts';
 import { tail } from '../transports/log-tail.ts';
 import { launch } from '../transports/process/launch.ts';
 import type { LaunchedProcess } from '../transports/process/launched-process.ts';
@@ -88,6 +89,10 @@ export class FsDaemon {
     } finally {
       limits.release();
     }
+  }
+
+  get identity(): ProcessIdentity {
+    return this.#process.identity;
   }
 
   /** The VMM has connected: the daemon ends with it, and needs no keeper. */

@@ -127,6 +127,14 @@ interface Lifecycle {
   generateSocket(useVsock: boolean): Promise<GuestSocket>;
 }
 
+/** Where a device that was plugged is found. */
+export interface PluggedDevice {
+  /** in the guest: a PCI address, or addresses from the root bus down with slashes between (`02/05`), by the VMM */
+  guestPath?: string | undefined;
+  /** of a serial port: the unix socket of the host at its other end, for one client at a time */
+  socket?: string | undefined;
+}
+
 /** Operations that some VMMs have. */
 interface Optional {
   /** Thread id by vCPU number. */
@@ -140,8 +148,8 @@ interface Optional {
   /** Writes the guest's memory into a new ELF file; the guest stands still meanwhile. */
   dumpMemory(file: string, options?: CallOptions): Promise<void>;
   addDevice(device: Device): Promise<void>;
-  /** Resolves with what the guest sees, such as a PCI path. */
-  hotplugAddDevice(device: Device, options?: CallOptions): Promise<{ guestPath?: string }>;
+  /** Resolves when the guest has been given it; it may still be loading a driver. */
+  hotplugAddDevice(device: Device, options?: CallOptions): Promise<PluggedDevice>;
   hotplugRemoveDevice(device: Device, options?: CallOptions): Promise<void>;
   /** Resolves with the totals before and after, as the VMM says them, and the memory device that was added, if one was. */
   resizeMemory(

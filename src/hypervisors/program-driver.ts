@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { SOCKET_CHANNEL_NAME, SOCKET_DEVICE_ID, SOCKET_ID } from '../config/defaults.ts';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
@@ -64,6 +65,8 @@ export abstract class ProgramDriver {
       this.#version = verdict.version;
       return verdict;
     });
+    // Those of a VMM that has ended are not this one's.
+    await rm(vmFiles.devices(this.context.stateFolder), { force: true });
     const plan = this.#parts.plan(this.context, this.#binary);
     await this.makeFolders(plan);
     await this.vmm.writeFiles(plan);

@@ -1,4 +1,4 @@
-import type { FileHandle } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { VmError } from '../errors.ts';
 
 /** Bytes of a version 3 header as far as it is looked at (docs/interop/qcow2.txt in QEMU's sources). */
@@ -29,4 +29,17 @@ export async function checkQcow2(file: FileHandle, path: string, backing: boolea
     throw refuse('builds on another file of the host', advice);
   }
   if (!names && backing) throw refuse('builds on no other file', 'Leave `backing` out.');
+}
+
+/** What a qcow2 image may grow to, in bytes: all that the guest sees of it, and as much again for its tables as QEMU could ever need. */
+export async function virtualBytes(path: string): Promise<number> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer } = await file.read(Buffer.alloc(headerBytes), 0, headerBytes, 0);
+    const size = Number(buffer.readBigUInt64BE(24));
+    // Tables take a hundredth at most with clusters of 4 KiB; a small image has a few clusters of up to 2 MiB each.
+    return size + Math.ceil(size / 16) + (64 << 20);
+  } finally {
+    await file.close();
+  }
 }

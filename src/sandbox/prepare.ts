@@ -1,8 +1,9 @@
+import { assetPath } from '../config/assets.ts';
 import { checkAssets } from '../config/check-assets.ts';
-import { completeConfig } from '../config/complete.ts';
+import { completeConfig, type DefaultGuest } from '../config/complete.ts';
 import { type HostFacts, readHostFacts } from '../config/host.ts';
 import { agentBinary } from '../config/package-files.ts';
-import { deserializeParams } from '../config/kernel-params.ts';
+import { deserializeParams, type Param } from '../config/kernel-params.ts';
 import { parseConfig } from '../config/parse.ts';
 import type { HypervisorConfig, VmConfigInput } from '../config/vm-config.ts';
 import type { ConfinementLevel } from '../confinement/level.ts';
@@ -17,7 +18,11 @@ import { type Places, places } from '../state/paths.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { tryKvm } from './kvm-trial.ts';
+import { rootTypeParams } from './root-image.ts';
 import type { SplitOptions } from './vm-options.ts';
+
+/** Checked in place of the default guest before that is built, so that a mistake is told at once; never opened. */
+const standIn: DefaultGuest = { kernel: agentBinary, initrd: agentBinary, kernelParams: [] };
 
 /** Everything that is decided before a VM has a name and a folder. */
 export interface Prepared {
@@ -39,28 +44,18 @@ export async function prepare(
   const module = await loadDriver(options.hypervisor);
   const input = parseConfig(options.config);
   const [at, host] = [places(), await readHostFacts()];
-  // Checked before the default guest is built, so that a mistake is told at once; the stand-ins are never opened.
+  const facts = { fields: module.fields, host };
   const needsGuest = module.bootsGuest && lacksGuest(input);
-  completeConfig(needsGuest ? { ...input, kernel: agentBinary, initrd: agentBinary } : input, {
-    fields: module.fields,
-    host,
-  });
+  completeConfig(input, facts, needsGuest ? standIn : undefined);
+  const root = needsGuest ? assetPath(input, 'image') : undefined;
+  const rootType = root === undefined ? [] : await rootTypeParams(root, input.kernelParams ?? []);
   const image = needsGuest ? await defaultGuest(at, options, report) : undefined;
-  const guest: VmConfigInput =
-    image === undefined
-      ? input
-      : {
-          ...input,
-          kernel: image.kernel,
-          initrd: image.initrd,
-          kernelParams: [...deserializeParams(image.manifest.commandLine), ...(input.kernelParams ?? [])],
-        };
-  const config = completeConfig(guest, { fields: module.fields, host });
+  const config = completeConfig(input, facts, image && bootable(image, rootType));
   await checkAssets(config, options.call.signal);
   const confinement = await chooseConfinement(module, options.confinement, options.onEvent);
-  const facts = { at, host, module, config, image: image?.name, confinement };
-  if (module.accels.length === 0) return { ...facts, accel: 'tcg' };
-  const trial = (): Promise<KvmVerdict> => tryKvm(facts, options.call);
+  const decided = { at, host, module, config, image: image?.name, confinement };
+  if (module.accels.length === 0) return { ...decided, accel: 'tcg' };
+  const trial = (): Promise<KvmVerdict> => tryKvm(decided, options.call);
   const { accel, notice } = await decideAccel(
     choiceFor(module, config.accel),
     host,
@@ -68,14 +63,12 @@ export async function prepare(
     trial,
   );
   if (notice !== undefined) options.onEvent({ type: 'notice', message: notice });
-  return { ...facts, accel };
+  return { ...decided, accel };
 }
 
-/** A user who names no part of a guest gets ours. */
-function lacksGuest({ kernel, initrd, image, customAssets }: VmConfigInput): boolean {
-  return [kernel, initrd, image, customAssets?.kernel, customAssets?.initrd, customAssets?.image].every(
-    (part) => part === undefined,
-  );
+/** A user who names neither a kernel nor an initrd gets ours, in front of the user's root image if there is one. */
+function lacksGuest({ kernel, initrd, customAssets }: VmConfigInput): boolean {
+  return [kernel, initrd, customAssets?.kernel, customAssets?.initrd].every((part) => part === undefined);
 }
 
 async function defaultGuest(
@@ -92,6 +85,11 @@ async function defaultGuest(
     onEvent: (event) => options.onEvent({ type: 'image', event }),
     ...(options.call.signal === undefined ? {} : { signal: options.call.signal }),
   });
+}
+
+/** What of the default guest is booted; the parameters about the user's root image stand behind its own. */
+function bootable({ kernel, initrd, manifest }: GuestImage, rootType: readonly Param[]): DefaultGuest {
+  return { kernel, initrd, kernelParams: [...deserializeParams(manifest.commandLine), ...rootType] };
 }
 
 /** A VMM that knows nothing but KVM has no second choice to fall back to. */

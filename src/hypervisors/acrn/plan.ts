@@ -4,6 +4,7 @@ import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
+import { rootParams } from '../root-params.ts';
 import type { LaunchPlan, PlannedPath } from '../launch-plan.ts';
 import { agentPorts, bootDevices, diskArgument, type Placed, serialPorts } from './devices.ts';
 import { extraArgv } from './plan-params.ts';
@@ -102,7 +103,6 @@ function checkFolder(folder: string): void {
  */
 function kernelLine({ config }: VmContext): string {
   const given = new Set(config.kernelParams.map(({ key }) => key));
-  const mountsRoot = assetPath(config, 'image') !== undefined;
   const ours = [
     'console=ttyS0',
     'reboot=t',
@@ -114,7 +114,7 @@ function kernelLine({ config }: VmContext): string {
     'random.trust_cpu=on',
     'cryptomgr.notests',
     'net.ifnames=0',
-    ...(mountsRoot ? ['root=/dev/vda', 'ro', 'rootwait'] : []),
+    ...rootParams(config, '/dev/vda'),
     config.debug ? 'debug' : 'quiet',
   ];
   const missing = deserializeParams(ours).filter(({ key }) => !given.has(key) || key === 'console');

@@ -4,6 +4,7 @@ import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
+import { rootParams } from '../root-params.ts';
 import type { LaunchPlan, PlannedPath, PlannedRequest } from '../launch-plan.ts';
 import { deviceLists, isPmem, isShared, type OwnDevice, pathOf } from './devices.ts';
 import { has } from './probe-versions.ts';
@@ -182,7 +183,7 @@ function kernelLine(config: HypervisorConfig): string {
     `nr_cpus=${config.maxVcpus}`,
     'tsc=reliable',
     'net.ifnames=0',
-    ...(root === undefined ? [] : [`root=${device}`, 'ro']),
+    ...rootParams(config, device),
     config.debug ? 'debug' : 'quiet',
   ];
   const missing = deserializeParams(ours).filter(({ key }) => !given.has(key) || key === 'console');

@@ -6,6 +6,7 @@ import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import { uidRange } from '../../state/uid-range.ts';
 import type { VmContext } from '../hypervisor.ts';
+import { rootParams } from '../root-params.ts';
 import type { LaunchPlan, PlannedPath, PlannedRequest } from '../launch-plan.ts';
 import { addRequest, type Placed, poolName, poolRequests, poolSize } from './devices.ts';
 import { jailerArgv, workFolder } from './plan-jail.ts';
@@ -226,6 +227,7 @@ function kernelLine({ config }: VmContext): string {
     `nr_cpus=${config.vcpus}`,
     'tsc=reliable',
     'net.ifnames=0',
+    ...(assetPath(config, 'initrd') === undefined ? [] : rootParams(config, '/dev/vda')),
     config.debug ? 'debug' : 'quiet',
   ];
   const missing = deserializeParams(ours).filter(({ key }) => !given.has(key) || key === 'console');

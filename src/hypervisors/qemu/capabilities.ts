@@ -1,9 +1,8 @@
 import type { Capabilities } from '../capabilities.ts';
 
-const later = 'this version of the driver does not offer it yet';
 const noHybrid = "hybrid vsock is Firecracker's and Cloud Hypervisor's";
 const size = { start: 'the configuration says what it starts with', hotAdd: true, hotRemove: true } as const;
-const notYet = { start: later, hotAdd: later, hotRemove: later };
+const everywhere = { start: true, hotAdd: true, hotRemove: true } as const;
 
 /** What QEMU can do through this driver. */
 export const capabilities: Capabilities = {
@@ -16,7 +15,7 @@ export const capabilities: Capabilities = {
     save: true,
     restore: true,
     dumpMemory: true,
-    addDevice: later,
+    addDevice: true,
     hotplugAddDevice: true,
     hotplugRemoveDevice: true,
     resizeMemory: true,
@@ -36,14 +35,14 @@ export const capabilities: Capabilities = {
     generateSocket: true,
   },
   devices: {
-    block: notYet,
-    net: notYet,
-    fs: notYet,
-    'serial-port': notYet,
-    vsock: notYet,
+    block: everywhere,
+    net: everywhere,
+    fs: everywhere,
+    'serial-port': everywhere,
+    vsock: everywhere,
     'hybrid-vsock': { start: noHybrid, hotAdd: noHybrid, hotRemove: noHybrid },
-    vfio: notYet,
-    'vhost-user': notYet,
+    vfio: everywhere,
+    'vhost-user': everywhere,
     cpu: size,
     memory: size,
   },

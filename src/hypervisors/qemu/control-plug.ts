@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import type { QmpClient } from '../../transports/qmp/client.ts';
 import type { QmpEvent } from '../../transports/qmp/messages.ts';
+import type { BlockStats } from './wire.ts';
 
 /** The guest's word on what came and what is to go: source events and status codes of ACPI's _OST (ACPI 6.4, 6.3.5). */
 const deviceCheck = 1;
@@ -11,6 +13,8 @@ const ejectionPending = 0x84;
 
 /** Milliseconds that a guest gets to say that it has seen what came: one that never says so may see it all the same. */
 const insertionMs = 5_000;
+/** Milliseconds between two looks at what has no event. */
+const pollMs = 4;
 
 /**
  * Plugs a part and waits until the guest has seen it. A guest without ACPI, or one that is busy, says nothing: the part is there all the same.
@@ -23,6 +27,20 @@ export async function plugged(qmp: QmpClient, id: string, call: CallOptions, plu
   await seen.catch((error: unknown) => {
     if (VmError.from(error).code !== 'TIMEOUT') throw error;
   });
+}
+
+/**
+ * Waits until the guest has read a disk: it looks for partitions as soon as it has it. QEMU has no event for that. A guest that never does
+ * so, as one that still boots, has the disk all the same.
+ */
+export async function diskRead(qmp: QmpClient, id: string, call: CallOptions): Promise<void> {
+  const deadline = performance.now() + insertionMs;
+  const isRead = ({ qdev, stats }: BlockStats): boolean =>
+    stats.rd_operations > 0 && (qdev === id || qdev?.startsWith(`/machine/peripheral/${id}/`) === true);
+  while (!(await qmp.execute<BlockStats[]>('query-blockstats', undefined, call)).some(isRead)) {
+    if (performance.now() > deadline) return;
+    await sleep(pollMs, undefined, { signal: call.signal });
+  }
 }
 
 /** A part of the machine that the guest is asked to let go of. */
@@ -46,7 +64,10 @@ export async function unplug(qmp: QmpClient, part: Part, call: CallOptions): Pro
   // Heard before the request is sent; whoever leaves early must not leave a rejection behind.
   answer.catch(() => undefined);
   try {
-    await qmp.execute('device_del', { id: part.path }, call);
+    await qmp.execute('device_del', { id: part.path }, call).catch((error: unknown) => {
+      // Asked by an earlier call, which did not wait for it.
+      if (!VmError.from(error).rawMessage.includes('already in the process of unplug')) throw error;
+    });
     if (isGone(await answer, part)) return;
   } finally {
     over.abort();
@@ -59,10 +80,14 @@ function isInsertion({ event, data }: QmpEvent, id: string): boolean {
   return event === 'ACPI_DEVICE_OST' && info?.['device'] === id && info['source'] === deviceCheck;
 }
 
-/** Under TCG a vCPU itself is never reported as deleted, only the interrupt controller that is a part of it. */
-function isGone({ event, data }: QmpEvent, { path }: Part): boolean {
+/**
+ * Under TCG a vCPU itself is never reported as deleted, only the interrupt controller that is a part of it. Parts of other devices go
+ * before the devices themselves.
+ */
+function isGone({ event, data }: QmpEvent, { path, slot }: Part): boolean {
   const gone = data['path'];
-  return event === 'DEVICE_DELETED' && typeof gone === 'string' && (gone === path || gone.startsWith(`${path}/`));
+  if (event !== 'DEVICE_DELETED' || typeof gone !== 'string') return false;
+  return gone === path || (slot?.type === 'CPU' && gone.startsWith(`${path}/`));
 }
 
 function isRefused({ event, data }: QmpEvent, part: Part): boolean {

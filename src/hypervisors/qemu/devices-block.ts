@@ -1,22 +1,28 @@
+import { createHash } from 'node:crypto';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
 import type { BlockDevice } from '../device.ts';
 import type { Backend, DeviceParts, Properties } from './devices-parts.ts';
 import { blockDriver } from './devices-place.ts';
 
+/** Names of nodes have 31 characters at most (`id` and `node-name` of QEMU's block layer). */
+const nodeNameLength = 31;
+
 /** What a disk is, in QEMU's words. Pure. */
 export function blockParts(
   device: BlockDevice,
+  sizeBytes: number | undefined,
   at: Properties,
   config: HypervisorConfig,
   virtio: (name: string) => string,
 ): DeviceParts {
   const driver = blockDriver(device, config);
-  if (driver === 'nvdimm') return nvdimmParts(device);
+  if (driver === 'nvdimm') return nvdimmParts(device, sizeBytes, at);
   const { id } = device;
-  const drive = `drive-${id}`;
+  const drive = nodeName(id);
   const serial = device.serial === undefined ? {} : { serial: device.serial };
-  const threaded = (device.ioThread ?? (config.enableIoThreads && driver === 'virtio-blk')) && driver === 'virtio-blk';
+  // Disks on virtio-scsi share their controller's.
+  const threaded = device.ioThread === true && driver === 'virtio-blk';
   const thread = `thread-${id}`;
   const backends: Backend[] = [
     ...(threaded ? [{ type: 'object', properties: { 'qom-type': 'iothread', id: thread } } as const] : []),
@@ -25,6 +31,12 @@ export function blockParts(
   if (driver === 'virtio-scsi') return { backends, device: { driver: 'scsi-hd', id, drive, ...serial, ...at } };
   const own = { ...(threaded ? { iothread: thread } : {}), ...(config.iommuPlatform ? { iommu_platform: true } : {}) };
   return { backends, device: { driver: virtio('virtio-blk'), id, drive, ...serial, ...own, ...at } };
+}
+
+function nodeName(id: string): string {
+  const plain = `drive-${id}`;
+  if (plain.length <= nodeNameLength) return plain;
+  return `drive-${createHash('sha256').update(id).digest('hex').slice(0, 24)}`;
 }
 
 /** The image and the file below it. A backing file is the one that the caller names, or none, whatever the image says. */
@@ -59,7 +71,7 @@ function imageNode(device: BlockDevice, config: HypervisorConfig): Properties {
 }
 
 /** A file that the guest sees as memory. Its size is the file's, which is known when it is plugged. */
-function nvdimmParts({ id, path, readOnly, sizeBytes }: BlockDevice & { sizeBytes?: number }): DeviceParts {
+function nvdimmParts({ id, path, readOnly }: BlockDevice, sizeBytes: number | undefined, at: Properties): DeviceParts {
   const memory = `memory-${id}`;
   return {
     backends: [
@@ -75,6 +87,6 @@ function nvdimmParts({ id, path, readOnly, sizeBytes }: BlockDevice & { sizeByte
         },
       },
     ],
-    device: { driver: 'nvdimm', id, memdev: memory, ...(readOnly ? { unarmed: true } : {}) },
+    device: { driver: 'nvdimm', id, memdev: memory, ...(readOnly ? { unarmed: true } : {}), ...at },
   };
 }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { VmContext } from '../hypervisor.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import {
@@ -22,16 +23,16 @@ export type PartsContext = Pick<VmContext, 'id' | 'config' | 'runtimeFolder'>;
 const serialPorts = 31;
 
 /** What QEMU is told to plug a device. Pure. */
-export function partsOf({ device, place }: Placed, context: PartsContext): DeviceParts {
+export function partsOf({ device, place, sizeBytes }: Placed, context: PartsContext): DeviceParts {
   const at = placeProperties(place);
   // On microvm virtio devices sit on MMIO.
   const virtio = (name: string): string =>
     `${name}-${machineFamily(context.config.machineType) === 'microvm' ? 'device' : 'pci'}`;
   switch (device.kind) {
     case 'controller':
-      return controllerParts(device, at, virtio);
+      return controllerParts(device, at, context.config, virtio);
     case 'block':
-      return blockParts(device, at, context.config, virtio);
+      return blockParts(device, sizeBytes, at, context.config, virtio);
     case 'net':
       return netParts(device, at, context, virtio);
     case 'fs':
@@ -51,12 +52,16 @@ export function partsOf({ device, place }: Placed, context: PartsContext): Devic
 
 type Virtio = (name: string) => string;
 
-function controllerParts({ id }: Controller, at: Properties, virtio: Virtio): DeviceParts {
-  const device =
-    id === 'scsi0'
-      ? { driver: virtio('virtio-scsi'), id, ...at }
-      : { driver: virtio('virtio-serial'), id, max_ports: serialPorts, ...at };
-  return { backends: [], device };
+function controllerParts({ id }: Controller, at: Properties, config: HypervisorConfig, virtio: Virtio): DeviceParts {
+  const common = { id, ...overIommu(config.iommuPlatform) };
+  if (id === 'serial1')
+    return { backends: [], device: { driver: virtio('virtio-serial'), ...common, max_ports: serialPorts, ...at } };
+  const thread = `thread-${id}`;
+  const iothread = config.enableIoThreads ? { iothread: thread } : {};
+  return {
+    backends: config.enableIoThreads ? [{ type: 'object', properties: { 'qom-type': 'iothread', id: thread } }] : [],
+    device: { driver: virtio('virtio-scsi'), ...common, ...iothread, ...at },
+  };
 }
 
 function netParts(device: NetDevice, at: Properties, context: PartsContext, virtio: Virtio): DeviceParts {

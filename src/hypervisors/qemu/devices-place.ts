@@ -1,5 +1,6 @@
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
+import type { ProcessIdentity } from '../../state/process-identity.ts';
 import type { NamedDevice } from '../device.ts';
 
 /*
@@ -26,6 +27,10 @@ export interface Place {
 export interface Placed {
   device: Placeable;
   place: Place;
+  /** of a disk that is a file: its size, or that of what it holds */
+  sizeBytes?: number | undefined;
+  /** the process that serves it, where that is ours */
+  daemon?: ProcessIdentity | undefined;
 }
 
 /** A bus that devices are plugged into. */

@@ -9,7 +9,7 @@ import { type LogReading, readLog } from '../../transports/log-follow.ts';
 import { LineSplitter } from '../../transports/qmp/lines.ts';
 import { panicIn } from '../console-signs.ts';
 import type { CpuDevice, Device, MemoryDevice } from '../device.ts';
-import type { Driver, SaveOptions, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
+import type { Driver, PluggedDevice, SaveOptions, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import type { VmmEvent } from '../vmm-event.ts';
@@ -23,14 +23,17 @@ import { plugSize, unplugSize } from './control-size.ts';
 import { counters } from './control-statistics.ts';
 import { dumpToFile } from './control-dump.ts';
 import { migrateFromFile, migrateToFile } from './control-migration.ts';
+import { addBeforeStart, attach, detach, type LiveScope } from './control-attach.ts';
+import { requireDaemons, withDaemons } from './control-folders.ts';
 import { agentPorts } from './devices.ts';
 import { startFailure } from './errors.ts';
-import { machineFamily } from './devices-place.ts';
-import { plan } from './plan.ts';
+import { machineFamily, type Placed } from './devices-place.ts';
+import { planWith } from './plan.ts';
 import { restorePlan } from './plan-restore.ts';
 import { probe } from './probe.ts';
 import { parseState } from './state.ts';
 import { requireComplete } from './state-complete.ts';
+import { readDevices, writeDevices } from './state-devices.ts';
 import { describeMachine, readSaved, type SavedMachine, streamFile, writeSaved } from './state-saved.ts';
 import type { RunState } from './wire.ts';
 import { parseEventLine } from './wire-events.ts';
@@ -62,12 +65,14 @@ export class QemuDriver extends ProgramDriver implements Driver {
   readonly #control: QemuControl;
   /** what this VMM is to go on with, once it is started */
   #saved: SavedMachine | undefined;
+  /** what was added before the start */
+  #added: readonly Placed[] = [];
 
   constructor(context: VmContext) {
     // A client that dies and is followed at once by another leaves the guest's port no sign of it.
     const channels = { count: agentPorts, showsHangup: false };
     const planned = (of: VmContext, binary: string): LaunchPlan =>
-      this.#saved === undefined ? plan(of, binary) : restorePlan(of, binary, this.#saved);
+      this.#saved === undefined ? planWith(of, binary, this.#added) : restorePlan(of, binary, this.#saved);
     super(context, { plan: planned, probe, parseState, startFailure, channels });
     this.#control = new QemuControl(context);
   }
@@ -77,7 +82,9 @@ export class QemuDriver extends ProgramDriver implements Driver {
   }
 
   override async start(options: CallOptions = {}): Promise<void> {
-    await super.start(options);
+    const { stateFolder } = this.context;
+    const placed = await withDaemons(this.#added, this.context, options, () => super.start(options));
+    if (placed.some(({ daemon }) => daemon !== undefined)) await writeDevices(stateFolder, placed);
     if (!this.context.config.realtime) return;
     // Where the host does not allow it they run as others do, as the configuration says.
     for (const thread of (await this.threadIds(options)).values()) await makeRealtime(thread);
@@ -138,9 +145,14 @@ export class QemuDriver extends ProgramDriver implements Driver {
     });
   }
 
-  async hotplugAddDevice(device: Device, options: CallOptions = {}): Promise<{ guestPath?: string }> {
+  async addDevice(device: Device): Promise<void> {
+    if (isSize(device)) throw new VmError('UNSUPPORTED', 'the configuration says what a VM starts with');
+    this.#added = await addBeforeStart(this.context, device);
+  }
+
+  async hotplugAddDevice(device: Device, options: CallOptions = {}): Promise<PluggedDevice> {
     requirePlugging(this.context.config, 'hotplugAddDevice');
-    if (!isSize(device)) throw notYet(device);
+    if (!isSize(device)) return attach(this.#scope(), device, options);
     if (device.kind === 'memory') this.vmm.allowMemory((await this.#memoryMiB(options)) + device.sizeMiB);
     await this.#control.session((qmp, call) => plugSize(qmp, device, this.context, call), {
       timeoutMs: resizeMs,
@@ -151,11 +163,15 @@ export class QemuDriver extends ProgramDriver implements Driver {
 
   async hotplugRemoveDevice(device: Device, options: CallOptions = {}): Promise<void> {
     requirePlugging(this.context.config, 'hotplugRemoveDevice');
-    if (!isSize(device)) throw notYet(device);
+    if (!isSize(device)) return detach(this.#scope(), device.id, options);
     await this.#control.session((qmp, call) => unplugSize(qmp, device, this.context, call), {
       timeoutMs: resizeMs,
       ...options,
     });
+  }
+
+  #scope(): LiveScope {
+    return { context: this.context, vmm: this.vmm, control: this.#control };
   }
 
   async #memoryMiB(options: CallOptions): Promise<number> {
@@ -164,10 +180,11 @@ export class QemuDriver extends ProgramDriver implements Driver {
 
   async save(folder: string, options: SaveOptions = {}): Promise<void> {
     const { onProgress, ...limits } = options;
+    const devices = await readDevices(this.context.stateFolder);
     const socket = vmmFiles.migration(this.context.runtimeFolder);
     await this.#control.session(
       async (qmp, call) => {
-        const machine = await describeMachine(qmp, this.context, call);
+        const machine = await describeMachine(qmp, this.context, devices, call);
         await requireComplete(qmp, restorePlan(this.context, this.program.binary, machine), call);
         const stream = await migrateToFile(qmp, socket, streamFile(folder), { ...call, onProgress });
         await writeSaved(folder, { ...machine, stream });
@@ -182,6 +199,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
     const call = { signal: scope.signal };
     const socket = vmmFiles.migration(this.context.runtimeFolder);
     this.#saved = saved;
+    await writeDevices(this.context.stateFolder, saved.devices);
     try {
       await this.start(call);
       const loaded = this.#control
@@ -209,6 +227,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
   async check(options: CallOptions = {}): Promise<void> {
     if (!this.vmm.alive()) throw new VmError('VMM_GONE', 'QEMU does not run any more', await this.lastWords());
     const status = await this.#control.status(options);
+    requireDaemons(await readDevices(this.context.stateFolder));
     const words = await this.lastWords();
     if (status === 'internal-error' || status === 'io-error')
       throw new VmError('VMM_FAILED', `QEMU reports ${status}`, words);
@@ -301,10 +320,6 @@ export class QemuDriver extends ProgramDriver implements Driver {
 /** vCPUs and memory: what a resize changes, too. */
 function isSize(device: Device): device is CpuDevice | MemoryDevice {
   return device.kind === 'cpu' || device.kind === 'memory';
-}
-
-function notYet({ kind }: Device): VmError {
-  return new VmError('UNSUPPORTED', `this version of the driver does not plug devices of kind ${kind}`);
 }
 
 /** @throws {VmError} UNSUPPORTED on a machine into which nothing can be plugged */

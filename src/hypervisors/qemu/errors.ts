@@ -44,3 +44,30 @@ export function startFailure(exit: VmmExit, log: string): VmError {
     advice: found?.[1],
   });
 }
+
+/** What QEMU says when it can't plug a device, and what that means to the caller. */
+const plugMeanings: readonly [pattern: RegExp, code: 'BUSY' | 'UNSUPPORTED' | 'INVALID_ARGUMENT', advice: string][] = [
+  [
+    /Failed to get .*lock/i,
+    'BUSY',
+    'Another VM or program writes to it, or reads it while this VM is to write. Detach it there, or attach it read-only in both.',
+  ],
+  [
+    /aio=native was specified|does not support O_DIRECT|io_uring|Unable to use (linux )?(native )?aio/i,
+    'UNSUPPORTED',
+    'Leave `aio` and `cache.direct` out, or put the file on a file system that has O_DIRECT.',
+  ],
+  [
+    /vhost-user|Failed to (read msg header|connect)|vhost_/i,
+    'INVALID_ARGUMENT',
+    'See whether the process at the other end runs and serves this kind of device.',
+  ],
+];
+
+/** QEMU refused a device. */
+export function plugFailure(error: unknown, id: string): VmError {
+  const found = VmError.from(error);
+  if (found.code !== 'VMM_FAILED') return found;
+  const [, code, advice] = plugMeanings.find(([pattern]) => pattern.test(found.rawMessage)) ?? [];
+  return new VmError(code ?? 'VMM_FAILED', `${id} can't be plugged: ${found.rawMessage}`, { advice, cause: error });
+}

@@ -25,6 +25,7 @@ export function machineArguments(context: VmContext): string[] {
     ...(kind === 'microvm' ? [`acpi=${accel === 'kvm' ? 'on' : 'off'}`] : []),
     ...(config.iommu && accel === 'kvm' ? ['kernel-irqchip=split'] : []),
     'mem-merge=on,dump-guest-core=off',
+    ...(config.blockDeviceDriver === 'nvdimm' ? ['nvdimm=on'] : []),
     ...config.machineAccelerators,
   ];
   return [

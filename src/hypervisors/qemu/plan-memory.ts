@@ -1,5 +1,6 @@
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { VmContext } from '../hypervisor.ts';
+import { sharesMemory } from './devices.ts';
 import { deviceArgument, object, type Properties } from './devices-parts.ts';
 
 const mib = 2 ** 20;
@@ -50,19 +51,14 @@ export function backend(
   const folder = config.hugePages ? hugePagesFolder : config.fileBackedMemRootDir;
   const common = { id, size: sizeMiB * mib, prealloc: config.memPrealloc };
   if (folder !== undefined) return { 'qom-type': 'memory-backend-file', ...common, 'mem-path': folder, share: true };
-  if (isShared(config)) return { 'qom-type': 'memory-backend-memfd', ...common, share: true };
+  if (sharesMemory(config)) return { 'qom-type': 'memory-backend-memfd', ...common, share: true };
   return { 'qom-type': 'memory-backend-ram', ...common };
-}
-
-/** Whether other processes serve devices out of the guest's memory. */
-function isShared(config: HypervisorConfig): boolean {
-  return config.sharedFs === 'virtio-fs' || config.enableVhostUserStore;
 }
 
 function nodes(config: HypervisorConfig): string[] {
   if (config.numaMapping.length > 0) return numaNodes(config);
   const plain = !config.hugePages && !config.memPrealloc && config.fileBackedMemRootDir === undefined;
-  if (plain && !isShared(config)) return [];
+  if (plain && !sharesMemory(config)) return [];
   return [...object(backend(config, 'memory0', config.memoryMiB)), '-machine', 'memory-backend=memory0'];
 }
 

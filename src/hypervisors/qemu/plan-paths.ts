@@ -2,6 +2,8 @@ import { assetPath } from '../../config/assets.ts';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { LaunchPlan, PlannedPath } from '../launch-plan.ts';
+import { pathsOf, sharesMemory } from './devices.ts';
+import type { Placed } from './devices-place.ts';
 
 /** Where distributions keep what QEMU loads by itself: firmware, option ROMs and key tables, and what these link to. */
 const firmwareFolders = ['qemu', 'seabios', 'ipxe', 'qboot', 'ovmf', 'OVMF', 'AAVMF', 'edk2', 'qemu-efi-aarch64'].map(
@@ -14,6 +16,7 @@ const mib = 2 ** 20;
 export function opened(
   context: VmContext,
   binary: string,
+  devices: readonly Placed[],
 ): Pick<LaunchPlan, 'paths' | 'largestFileBytes' | 'lockMemory'> {
   const { config, accel } = context;
   const read = [
@@ -27,6 +30,7 @@ export function opened(
   return {
     paths: [
       ...read.flatMap((path): PlannedPath[] => (path === undefined ? [] : [{ path, access: 'read' }])),
+      ...devices.flatMap(({ device }) => pathsOf(device, config)),
       ...config.pflash.slice(1).map((path): PlannedPath => ({ path, access: 'write' })),
       { path: config.entropySource, access: 'read' },
       ...(accel === 'kvm' ? [{ path: '/dev/kvm', access: 'write' } as const] : []),
@@ -37,13 +41,19 @@ export function opened(
       ...(config.virtioMem ? [{ path: '/proc/sys/vm/overcommit_memory', access: 'read' } as const] : []),
       ...[...new Set([own, ...firmwareFolders])].map((path): PlannedPath => ({ path, access: 'read', optional: true })),
     ],
-    largestFileBytes: hasMemoryFile(config) ? context.hostMemoryMiB * mib : 0,
-    lockMemory: config.realtime && config.mlock,
+    largestFileBytes: Math.max(
+      hasMemoryFile(config) ? context.hostMemoryMiB * mib : 0,
+      ...devices.map(({ sizeBytes = 0 }) => sizeBytes),
+    ),
+    // A device that is handed through writes into the guest's memory, which must stay where it is.
+    lockMemory:
+      (config.realtime && config.mlock) ||
+      config.hotplugVfioOnRootBus ||
+      devices.some(({ device }) => device.kind === 'vfio'),
   };
 }
 
 /** Guest memory in files, anonymous ones included, may grow to all that the host has. */
 function hasMemoryFile(config: HypervisorConfig): boolean {
-  const { hugePages, fileBackedMemRootDir, sharedFs, enableVhostUserStore } = config;
-  return hugePages || fileBackedMemRootDir !== undefined || sharedFs === 'virtio-fs' || enableVhostUserStore;
+  return config.hugePages || config.fileBackedMemRootDir !== undefined || sharesMemory(config);
 }

@@ -2,7 +2,8 @@ import type { VmContext } from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
 import { backendId, cpuId, moduleId } from './plan-ids.ts';
 import { deviceArgument, object } from './devices-parts.ts';
-import { plan } from './plan.ts';
+import { isSaved } from './devices.ts';
+import { planWith } from './plan.ts';
 import { backend } from './plan-memory.ts';
 import type { SavedMachine } from './state-saved.ts';
 
@@ -10,7 +11,11 @@ import type { SavedMachine } from './state-saved.ts';
 export function restorePlan(context: VmContext, binary: string, saved: Omit<SavedMachine, 'stream'>): LaunchPlan {
   const { machineType, vcpus, hostMemoryMiB } = saved;
   const asSaved = { ...context, hostMemoryMiB, config: { ...context.config, machineType, vcpus } };
-  const fresh = plan(asSaved, binary);
+  const fresh = planWith(
+    asSaved,
+    binary,
+    saved.devices.filter((placed) => isSaved(placed, context.config)),
+  );
   const cpus = saved.pluggedCpus.flatMap(({ place, type, props }) =>
     deviceArgument({ driver: type, id: cpuId(place), ...props }),
   );

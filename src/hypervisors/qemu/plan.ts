@@ -1,10 +1,13 @@
 import { assetPath } from '../../config/assets.ts';
 import { deserializeParams, serializeParams } from '../../config/kernel-params.ts';
+import { rootParams } from '../root-params.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
-import { bootDevices, quoted } from './devices.ts';
-import { machineFamily } from './devices-place.ts';
+import { bootDevices, placedRoot } from './devices.ts';
+import { partsOf } from './devices-kinds.ts';
+import { asArguments, quoted } from './devices-parts.ts';
+import { machineFamily, type Placed } from './devices-place.ts';
 import { firmwareArguments, iommuArguments, machineArguments, panicArguments } from './plan-machine.ts';
 import { balloonArguments, memoryArguments, virtioMemArguments } from './plan-memory.ts';
 import { opened } from './plan-paths.ts';
@@ -14,7 +17,13 @@ import { opened } from './plan-paths.ts';
  * The order of the arguments is fixed, so that two plans can be compared.
  */
 export function plan(context: VmContext, binary: string): LaunchPlan {
+  return planWith(context, binary, []);
+}
+
+/** @param added devices beside those that the configuration asks for, each with its place */
+export function planWith(context: VmContext, binary: string, added: readonly Placed[]): LaunchPlan {
   const { config, runtimeFolder } = context;
+  const devices = [...placedRoot(config), ...added];
   const argv = [
     ...['-name', `${quoted(context.name)},debug-threads=on`],
     ...machineArguments(context),
@@ -26,6 +35,7 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
     ...consoleLine(runtimeFolder),
     ...iommuArguments(config),
     ...bootDevices(config, runtimeFolder),
+    ...devices.flatMap((placed) => asArguments(partsOf(placed, context))),
     ...virtioMemArguments(context),
     ...balloonArguments(config),
     ...panicArguments(config),
@@ -43,7 +53,7 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
     ],
     requests: [],
     networkNamespace: context.networkNamespace,
-    ...opened(context, binary),
+    ...opened(context, binary, devices),
   };
 }
 
@@ -93,6 +103,7 @@ function kernelLine(context: VmContext): string {
     'cryptomgr.notests',
     'net.ifnames=0',
     ...(config.iommu ? ['intel_iommu=on', 'iommu=pt'] : []),
+    ...rootParams(config, '/dev/vda'),
     config.debug ? 'debug' : 'quiet',
   ];
   const missing = deserializeParams(ours).filter(({ key }) => !given.has(key) || key === 'console');

@@ -8,6 +8,7 @@ import type { VmContext } from '../hypervisor.ts';
 import type { MemoryModule } from '../memory-modules.ts';
 import { cpuPlaces, isFilled } from './control-cpus.ts';
 import { memoryModules } from './control-memory.ts';
+import type { Placed } from './devices-place.ts';
 import type { MachineInfo } from './wire.ts';
 
 /** What is beside the stream of a saved VM: the machine into which it must be loaded again. */
@@ -23,6 +24,8 @@ export interface SavedMachine {
   vcpus: number;
   pluggedCpus: { place: number; type: string; props: Readonly<Record<string, number>> }[];
   modules: (MemoryModule & { addr: number })[];
+  /** those that were added, by then */
+  devices: readonly Placed[];
   /** the file with memory and devices */
   stream: Passed;
 }
@@ -38,6 +41,7 @@ export function streamFile(folder: string): string {
 export async function describeMachine(
   qmp: QmpClient,
   { config, hostMemoryMiB }: Pick<VmContext, 'config' | 'hostMemoryMiB'>,
+  devices: readonly Placed[],
   call: CallOptions,
 ): Promise<Omit<SavedMachine, 'stream'>> {
   const { major, minor, micro } = (await qmp.greeted).version.qemu;
@@ -53,6 +57,7 @@ export async function describeMachine(
     vcpus: filled.length - pluggedCpus.length,
     pluggedCpus,
     modules: await memoryModules(qmp, call),
+    devices,
   };
 }
 
@@ -90,6 +95,7 @@ function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {
     Number.isInteger(saved.vcpus) &&
     Array.isArray(saved.pluggedCpus) &&
     Array.isArray(saved.modules) &&
+    Array.isArray(saved.devices) &&
     typeof saved.stream?.sha256 === 'string'
   );
 }

@@ -1,4 +1,5 @@
 import {
+  existsSync,
   chmodSync,
   mkdirSync,
   mkdtempSync,
@@ -151,8 +152,11 @@ test('what is revealed can be used under its path, and is gone again when it is 
   expect(await probe.ask(`echo no >${book}/new`)).toMatch(/Read-only|denied/);
   await conceal(vmm, shared);
   await conceal(vmm, book);
-  expect(await probe.ask(`cat ${shared}`)).toBe('');
-  expect(await probe.ask(`ls ${book}`)).toBe('');
+  expect(await probe.ask(`cat ${shared}`)).toMatch(/No such file/);
+  expect(await probe.ask(`ls ${book}`)).toMatch(/No such file/);
+  // Nor are the places that they were mounted at.
+  expect(existsSync(path.join(probe.state, 'jail', shared))).toBe(false);
+  expect(existsSync(path.join(probe.state, 'jail', book))).toBe(false);
   // Nothing of it is in our own namespace.
   expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(probe.state);
 });

@@ -45,6 +45,7 @@ const saved: SavedMachine = {
   vcpus: 1,
   pluggedCpus: [],
   modules: [{ slot: 1, sizeMiB: 128, addr: 2 ** 32 }],
+  devices: [],
   stream: { bytes: 1, sha256: 'a' },
 };
 

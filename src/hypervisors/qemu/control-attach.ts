@@ -1,0 +1,110 @@
+import { callScope, type CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
+import { vmmFiles } from '../../state/paths.ts';
+import type { NamedDevice } from '../device.ts';
+import type { PluggedDevice, VmContext } from '../hypervisor.ts';
+import type { VmmProcess } from '../vmm-process.ts';
+import type { QemuControl } from './control.ts';
+import { refuseAfterTcgUnplug } from './control-cpus.ts';
+import { looked, plugDevice, unplugDevice } from './control-devices.ts';
+import { clearDaemon, withDaemons } from './control-folders.ts';
+import { concealPaths, withPaths } from './control-paths.ts';
+import { placedRoot, requirePluggable, requireRemovable } from './devices.ts';
+import { guestPath, type Placed } from './devices-place.ts';
+import { changeDevices } from './state-devices.ts';
+
+/** Milliseconds for a guest to take a device, or to let go of one, when the caller gives no limit. */
+const plugMs = 30_000;
+
+/** A QEMU, and how it is asked. */
+export interface LiveScope {
+  context: VmContext;
+  vmm: VmmProcess;
+  control: QemuControl;
+}
+
+/** Writes down a device for a VM that is to be started. @returns all of them @throws {VmError} as `looked` does */
+export async function addBeforeStart(context: VmContext, device: NamedDevice): Promise<readonly Placed[]> {
+  return changeDevices(context.stateFolder, {}, async (before, write) => {
+    const devices = [...before, ...(await looked(context, withRoot(before, context), device))];
+    await write(devices);
+    return devices;
+  });
+}
+
+/**
+ * Plugs a device into a running VM. When that fails nothing of it is left, but for a controller that was made for it: that stays, and is
+ * written down.
+ * @throws {VmError} as `looked` and `plugDevice` do; UNSUPPORTED after a vCPU was unplugged under TCG
+ */
+export async function attach(scope: LiveScope, device: NamedDevice, options: CallOptions): Promise<PluggedDevice> {
+  const { context } = scope;
+  return within(`hot-plug of ${device.id}`, options, async (call) => {
+    await refuseAfterTcgUnplug(context, 'hotplugAddDevice');
+    return changeDevices(context.stateFolder, call, async (before, write) => {
+      const wanted = await looked(context, withRoot(before, context), device);
+      requirePluggable(device, context.config);
+      let devices = before;
+      for (const placed of wanted) {
+        devices = [...devices, ...(await plugOne(scope, placed, call))];
+        await write(devices);
+      }
+      return whereabouts(devices, context);
+    });
+  });
+}
+
+async function plugOne({ context, vmm, control }: LiveScope, placed: Placed, call: CallOptions): Promise<Placed[]> {
+  return withDaemons([placed], context, call, () =>
+    withPaths(vmm, placed, context.config, call, () =>
+      control.session((qmp, limits) => plugDevice(qmp, placed, context, limits), { ...call, timeoutMs: plugMs }),
+    ),
+  );
+}
+
+/** Of the last of the devices. */
+function whereabouts(devices: readonly Placed[], context: VmContext): PluggedDevice {
+  const placed = devices.at(-1);
+  if (placed === undefined) return {};
+  if (placed.device.kind === 'serial-port')
+    return { socket: vmmFiles.deviceSocket(context.runtimeFolder, placed.device.id) };
+  const path = guestPath(placed, withRoot(devices, context), context.config);
+  return path === undefined ? {} : { guestPath: path };
+}
+
+/**
+ * Takes a device from a running VM; resolves when the guest has let go of it and nothing of it is left.
+ * @throws {VmError} INVALID_ARGUMENT when it isn't there; UNSUPPORTED; GUEST_REFUSED, TIMEOUT and what `unplugDevice` throws
+ */
+export async function detach({ context, vmm, control }: LiveScope, id: string, options: CallOptions): Promise<void> {
+  const { config, stateFolder, runtimeFolder } = context;
+  await within(`hot-unplug of ${id}`, options, (call) =>
+    changeDevices(stateFolder, call, async (before, write) => {
+      const placed = before.find(({ device }) => device.id === id && device.kind !== 'controller');
+      if (placed === undefined) throw new VmError('INVALID_ARGUMENT', `device ${id} is not plugged`, { field: 'id' });
+      requireRemovable(placed, config);
+      await control.session((qmp, limits) => unplugDevice(qmp, placed, context, limits), { ...call, timeoutMs: plugMs });
+      const left = before.filter((other) => other !== placed);
+      await write(left);
+      await clearDaemon(placed, runtimeFolder, call);
+      await concealPaths(vmm, placed, left, config);
+    }),
+  );
+}
+
+/** With the root image, which is a disk as well. */
+function withRoot(devices: readonly Placed[], { config }: VmContext): Placed[] {
+  return [...placedRoot(config), ...devices];
+}
+
+async function within<T>(what: string, options: CallOptions, work: (call: CallOptions) => Promise<T>): Promise<T> {
+  const scope = callScope(what, { signal: options.signal, timeoutMs: options.timeoutMs ?? plugMs });
+  try {
+    return await work({ signal: scope.signal });
+  } catch (error) {
+    scope.throwIfEnded();
+    throw error;
+  } finally {
+    scope.release();
+  }
+}

@@ -1,0 +1,117 @@
+import { randomInt } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import type { CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
+import type { QmpClient } from '../../transports/qmp/client.ts';
+import type { Device, NamedDevice } from '../device.ts';
+import { onHost } from '../device-host.ts';
+import { checkAmong, checkDevice } from '../device-rules.ts';
+import type { VmContext } from '../hypervisor.ts';
+import { virtualBytes } from '../qcow2-header.ts';
+import { diskRead, unplug } from './control-plug.ts';
+import { requireOffered } from './devices.ts';
+import { partsOf, type PartsContext } from './devices-kinds.ts';
+import { type Backend, makeBackend, removeBackend } from './devices-parts.ts';
+import { type Placed, placeDevice } from './devices-place.ts';
+import { plugFailure } from './errors.ts';
+import type { QomProperty } from './wire.ts';
+
+/** 0 to 2 are the hypervisor's, the loopback's and the host's (vsock(7)). */
+const firstContextId = 3;
+
+/**
+ * Everything that can be said of a device before QEMU is asked, and a place for it.
+ * @param present what the VM has, its root among it
+ * @returns what is to be plugged, in that order: the device is the last
+ * @throws {VmError} INVALID_ARGUMENT, INVALID_CONFIG, UNSUPPORTED, FILE_*, PERMISSION, HOST_MISSING; BUSY when there is no place
+ */
+export async function looked(context: VmContext, present: readonly Placed[], device: Device): Promise<Placed[]> {
+  const { config, networkNamespace, runtimeFolder } = context;
+  checkDevice(device);
+  requireOffered(device, config);
+  const real = await onHost(withContextId(device), { config, networkNamespace });
+  for (const path of filesOf(real)) {
+    if (!path.startsWith(`${runtimeFolder}/`)) continue;
+    throw new VmError('INVALID_ARGUMENT', `${path} is in the folder of the VMM, which the guest must not get`, {
+      field: 'path',
+      path,
+    });
+  }
+  checkAmong(
+    present.flatMap(({ device: other }) => (other.kind === 'controller' ? [] : [other])),
+    real,
+  );
+  const placed = placeDevice(present, real, config);
+  const sizeBytes = real.kind === 'block' ? await growsTo(real) : undefined;
+  return placed.map((one) => (one.device === real ? { ...one, sizeBytes } : one));
+}
+
+/** Random, since other VMs of this host, and those of other programs, have theirs: one of 2^31 is hardly ever taken. */
+function withContextId(device: NamedDevice): NamedDevice {
+  if (device.kind !== 'vsock' || device.contextId !== undefined) return device;
+  return { ...device, contextId: randomInt(firstContextId, 2 ** 31) };
+}
+
+function filesOf(device: NamedDevice): string[] {
+  if (device.kind === 'block') return device.backing === undefined ? [device.path] : [device.path, device.backing.path];
+  if (device.kind === 'fs') return [device.path];
+  return device.kind === 'vhost-user' ? [device.socket] : [];
+}
+
+/** How large a disk's file may become; undefined for a device of the host. */
+async function growsTo({ path, format }: NamedDevice & { kind: 'block' }): Promise<number | undefined> {
+  const found = await stat(path);
+  if (!found.isFile()) return undefined;
+  return format === 'raw' ? found.size : Math.max(found.size, await virtualBytes(path));
+}
+
+/**
+ * Gives a device to a running QEMU. When that fails, none of it is left.
+ * @throws {VmError} VMM_FAILED with QEMU's words, BUSY for a file that another process has, TIMEOUT, ABORTED, VMM_GONE
+ */
+export async function plugDevice(
+  qmp: QmpClient,
+  placed: Placed,
+  context: PartsContext,
+  call: CallOptions,
+): Promise<void> {
+  const { backends, device } = partsOf(placed, context);
+  const made: Backend[] = [];
+  try {
+    for (const backend of backends) {
+      await makeBackend(qmp, backend, call);
+      made.push(backend);
+    }
+    await qmp.execute('device_add', device, call);
+  } catch (error) {
+    const failure = plugFailure(error, placed.device.id);
+    await removeBackends(qmp, made, {}).catch((left: unknown) => {
+      throw failure.with({ log: `of its parts this one stays: ${VmError.from(left).rawMessage}` });
+    });
+    throw failure;
+  }
+  if (placed.device.kind === 'block' && placed.place.bus !== 'memory') await diskRead(qmp, placed.device.id, call);
+}
+
+/**
+ * Takes a device from a running QEMU: the guest is asked for it, and what was behind it goes when the guest has let go. One that the
+ * guest gave back after an earlier call had stopped waiting is only cleared.
+ * @throws {VmError} GUEST_REFUSED, VMM_FAILED, VMM_GONE, ABORTED; TIMEOUT when the guest does not let go in time, and may do so later
+ */
+export async function unplugDevice(
+  qmp: QmpClient,
+  placed: Placed,
+  context: PartsContext,
+  call: CallOptions,
+): Promise<void> {
+  const { id } = placed.device;
+  const { backends } = partsOf(placed, context);
+  const there = await qmp.execute<QomProperty[]>('qom-list', { path: '/machine/peripheral' }, call);
+  if (there.some(({ name }) => name === id))
+    await unplug(qmp, { path: `/machine/peripheral/${id}`, what: `the device ${id}` }, call);
+  await removeBackends(qmp, backends, call);
+}
+
+async function removeBackends(qmp: QmpClient, backends: readonly Backend[], call: CallOptions): Promise<void> {
+  for (const backend of backends.toReversed()) await removeBackend(qmp, backend, call);
+}

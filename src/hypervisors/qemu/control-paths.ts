@@ -1,0 +1,46 @@
+import { existsSync } from 'node:fs';
+import type { CallOptions } from '../../config/call-options.ts';
+import type { HypervisorConfig } from '../../config/vm-config.ts';
+import type { VmmProcess } from '../vmm-process.ts';
+import { pathsOf } from './devices.ts';
+import type { Placed } from './devices-place.ts';
+
+type Shows = Pick<VmmProcess, 'alive' | 'reveal' | 'conceal' | 'allowFileSize'>;
+
+/**
+ * Lets a confined QEMU see what a device opens while it is plugged, and as long as it stays plugged.
+ * @throws {VmError} what `plug` throws, and what showing it throws; then QEMU sees what it saw before
+ */
+export async function withPaths(
+  vmm: Shows,
+  { device, sizeBytes = 0 }: Placed,
+  config: HypervisorConfig,
+  call: CallOptions,
+  plug: () => Promise<void>,
+): Promise<void> {
+  const shown: string[] = [];
+  try {
+    for (const { path, access, optional } of pathsOf(device, config)) {
+      if (optional === true && !existsSync(path)) continue;
+      await vmm.reveal(path, { readOnly: access === 'read', ...call });
+      shown.push(path);
+    }
+    if (sizeBytes > 0) await vmm.allowFileSize(sizeBytes, call);
+    await plug();
+  } catch (error) {
+    for (const path of shown) if (vmm.alive()) await vmm.conceal(path);
+    throw error;
+  }
+}
+
+/** Takes away what a device that is gone had open, unless another device has it too. @throws {VmError} IO */
+export async function concealPaths(
+  vmm: Shows,
+  { device }: Placed,
+  left: readonly Placed[],
+  config: HypervisorConfig,
+): Promise<void> {
+  const paths = (one: Placed['device']): string[] => pathsOf(one, config).map(({ path }) => path);
+  const used = new Set(left.flatMap((other) => paths(other.device)));
+  for (const path of paths(device)) if (!used.has(path) && vmm.alive()) await vmm.conceal(path);
+}
