@@ -9,8 +9,8 @@ export const errorCodes = {
     'A name is not one that a VM or an image may have.',
     'Use letters, digits, `-` and `_`, at most 63, a letter or digit first.',
   ],
-  NAME_IN_USE: ['A VM of this name exists.', 'Choose another name, or remove that VM.'],
-  NOT_FOUND: ['There is no VM of this name.', '`polyvisor ls -a` lists the names.'],
+  NAME_IN_USE: ['A VM, template or snapshot of this name exists.', 'Choose another name, or remove that one.'],
+  NOT_FOUND: ['There is no VM, template or snapshot of this name.', '`polyvisor ls -a` lists the names.'],
   NOT_RUNNING: ['The VM exists but does not run.', 'Look at `polyvisor inspect` for how it ended.'],
   INVALID_STATE: [
     'The operation is not allowed in the state that the VM is in.',

@@ -3,6 +3,17 @@ export { Vm } from './sandbox/vm.ts';
 export { VmGuest } from './sandbox/vm-guest.ts';
 export { stopVm, type VmStopOptions } from './sandbox/stop-vm.ts';
 export type { VmOptions } from './sandbox/vm-options.ts';
+export {
+  type CloneOptions,
+  listTemplates,
+  inspectTemplate,
+  removeTemplate,
+  Template,
+  type TemplateInfo,
+  type TemplateSummary,
+} from './sandbox/template.ts';
+export type { TemplateOptions } from './sandbox/make-template.ts';
+export type { MemoryPlace } from './factory/memory-folder.ts';
 export type { VmConnectOptions } from './sandbox/open-vm.ts';
 export type { VmStartOptions } from './sandbox/start-vm.ts';
 export type { PortForward, PortForwardOptions } from './sandbox/port-forward.ts';

@@ -9,6 +9,7 @@
 #define FEATURES "spawn pty signal detach sync info poweroff online rescan put get dial listen"
 
 const char *identity_features(void) {
+  if (agent.init) return cgroup_usable() ? FEATURES " machine-id cgroup" : FEATURES " machine-id";
   return cgroup_usable() ? FEATURES " cgroup" : FEATURES;
 }
 

@@ -7,19 +7,31 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ENTROPY_MIN 32u
 #define ENTROPY_MAX 512u
 #define HOSTNAME_MAX 63u
+#define MACHINE_ID_LENGTH 32u
 
 struct sync_request {
-  struct field entropy, hostname;
+  struct field entropy, hostname, machine_id;
   uint64_t clock;
 };
+
+/* As machine-id(5) has it. */
+static bool is_machine_id(const struct field *f) {
+  for (size_t i = 0; i < f->length; i++)
+    if (!memchr("0123456789abcdef", f->data[i], 16)) return false;
+  return true;
+}
 
 static const char *parse(struct sync_request *q, const uint8_t *payload, size_t length) {
   struct field_reader r;
@@ -35,6 +47,10 @@ static const char *parse(struct sync_request *q, const uint8_t *payload, size_t 
     } else if (f.tag == FIELD_HOSTNAME) {
       field_string(&r, &f, 1, HOSTNAME_MAX);
       q->hostname = f;
+    } else if (f.tag == FIELD_MACHINE_ID) {
+      field_string(&r, &f, MACHINE_ID_LENGTH, MACHINE_ID_LENGTH);
+      if (!r.why && !is_machine_id(&f)) r.why = "a machine id is 32 lower-case hexadecimal digits";
+      q->machine_id = f;
     } else {
       r.why = "SYNC has an unknown field";
     }
@@ -60,6 +76,22 @@ static int reseed(const struct field *f) {
   return error;
 }
 
+/* Replaces the file as a whole; what is mounted over it, as systemd does where /etc can't be written, goes first. */
+static int set_machine_id(const struct field *f) {
+  char line[MACHINE_ID_LENGTH + 1];
+  memcpy(line, f->data, MACHINE_ID_LENGTH);
+  line[MACHINE_ID_LENGTH] = '\n';
+  if (mkdir("/etc", 0755) < 0 && errno != EEXIST) return -errno;
+  (void)umount2("/etc/machine-id", MNT_DETACH | UMOUNT_NOFOLLOW);
+  int fd = open("/etc/.machine-id.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0444);
+  if (fd < 0) return -errno;
+  int error = write(fd, line, sizeof line) == (ssize_t)sizeof line ? 0 : -EIO;
+  if (close(fd) < 0 && !error) error = -errno;
+  if (!error && rename("/etc/.machine-id.new", "/etc/machine-id") < 0) error = -errno;
+  if (error) (void)unlink("/etc/.machine-id.new");
+  return error;
+}
+
 static int set_clock(uint64_t nanoseconds) {
   struct timespec t = {.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
   return clock_settime(CLOCK_REALTIME, &t) < 0 ? -errno : 0;
@@ -70,10 +102,13 @@ int sync_serve(const uint8_t *payload, size_t length, const char **why) {
   *why = parse(&q, payload, length);
   if (*why) return -EINVAL;
   int error = 0;
+  /* In host mode /etc is the host's. */
+  if (q.machine_id.data && !agent.init) return -EOPNOTSUPP;
   if (agent.init) {
     if (q.entropy.data) error = reseed(&q.entropy);
     if (!error && q.clock) error = set_clock(q.clock);
     if (!error && q.hostname.data && sethostname((const char *)q.hostname.data, q.hostname.length) < 0) error = -errno;
+    if (!error && q.machine_id.data) error = set_machine_id(&q.machine_id);
   }
   if (!error && q.entropy.data) agent.reseeds++;
   return error;

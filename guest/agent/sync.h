@@ -1,4 +1,4 @@
-/* SYNC: entropy, clock and hostname from the host. */
+/* SYNC: entropy, clock, hostname and machine id from the host. */
 #ifndef POLYVISOR_SYNC_H
 #define POLYVISOR_SYNC_H
 

@@ -78,6 +78,12 @@ export const commandList: readonly CommandEntry[] = [
     load: async () => (await import('./commands/snapshot.ts')).snapshot(),
   },
   {
+    name: 'factory',
+    group: 'Life of a VM',
+    summary: 'make templates, from which VMs are cloned',
+    load: async () => (await import('./commands/factory.ts')).factory(),
+  },
+  {
     name: 'rename',
     group: 'Life of a VM',
     summary: 'give a VM another name',

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
+import { packageVersion } from '../config/package-version.ts';
 import { commandList } from './command-list.ts';
 import { namesOf } from './command.ts';
-import { packageVersion } from './package-version.ts';
 
 /**
  * The program, with the whole of the command that is asked for and only the names of the others: loading them all would take longer

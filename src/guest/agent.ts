@@ -24,7 +24,8 @@ export interface GuestAgent extends AsyncDisposable {
 
   /**
    * Gives the guest what a fresh boot or a clone needs.
-   * @param o entropy: 32 to 512 random bytes; clockNs: nanoseconds since the epoch; hostname: 1 to 63 bytes
+   * @param o entropy: 32 to 512 random bytes; clockNs: nanoseconds since the epoch; hostname: 1 to 63 bytes; machineId: 32 hexadecimal
+   *   digits for /etc/machine-id, which an agent without the feature `machine-id` refuses
    * @throws {VmError} INVALID_ARGUMENT, and what every request throws
    */
   sync(o: SyncOptions, call?: CallOptions): Promise<void>;
@@ -92,6 +93,7 @@ export interface SyncOptions {
   entropy?: Uint8Array | undefined;
   clockNs?: bigint | undefined;
   hostname?: string | undefined;
+  machineId?: string | undefined;
 }
 
 /** Figures of a guest. */

@@ -44,6 +44,8 @@ export interface Capabilities {
   readonly devices: Readonly<Record<DeviceKind, { start: Support; hotAdd: Support; hotRemove: Support }>>;
   /** commands, files and forwarding by the guest agent */
   readonly agent: Support;
+  /** clones of a template share its memory, copy-on-write; each has a copy of its own otherwise */
+  readonly sharedMemory: Support;
   /** the guest is separated from the host by a virtual machine */
   readonly isolation: Support;
 }

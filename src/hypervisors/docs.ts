@@ -40,6 +40,10 @@ export async function hypervisorDocs(): Promise<string> {
       modules.map(({ capabilities }) => capabilities.agent),
     ),
     row(
+      'clones share memory',
+      modules.map(({ capabilities }) => capabilities.sharedMemory),
+    ),
+    row(
       'isolation from the host',
       modules.map(({ capabilities }) => capabilities.isolation),
     ),

@@ -86,6 +86,8 @@ export interface SaveOptions extends CallOptions {
    * copy. What results is complete either way
    */
   base?: string | undefined;
+  /** several VMs are to go on from it: a VMM that can has them share its memory, which is then a file of its own in the folder */
+  forClones?: boolean | undefined;
 }
 
 /** Where a guest's console can be found. */

@@ -1,6 +1,7 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
+import type { GuestAgent } from '../guest/agent.ts';
 import { likelyCause, panicIn } from '../hypervisors/console-signs.ts';
 import type { Hypervisor, VmmExit } from '../hypervisors/hypervisor.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
@@ -17,6 +18,8 @@ export interface BootFacts {
   startTimeoutMs: number | undefined;
   /** nobody has talked with this guest before */
   fresh?: boolean | undefined;
+  /** id of the VM: a guest that others went on from as well gets a machine id made of it; one that boots has its own */
+  machineFrom?: string | undefined;
   /** called when a channel to the agent is taken */
   onChannel?: (() => void) | undefined;
 }
@@ -41,10 +44,7 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
     const linked = linkAgent(facts.stateFolder, hypervisor.channels(), { signal: inner.signal, fresh, onChannel });
     const link = await Promise.race([linked, watched]);
     try {
-      await link.agent.sync(
-        { entropy: randomBytes(64), clockNs: BigInt(Date.now()) * 1_000_000n, hostname: facts.name },
-        { signal: inner.signal },
-      );
+      await makeItsOwn(link.agent, facts, { signal: inner.signal });
     } catch (error) {
       await link.close();
       throw error;
@@ -63,6 +63,19 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
     inner.release();
     outer.release();
   }
+}
+
+/** Gives a guest what no other guest has: entropy and its names, and the time. */
+async function makeItsOwn(agent: GuestAgent, { name, machineFrom }: BootFacts, call: CallOptions): Promise<void> {
+  const own = { entropy: randomBytes(64), clockNs: BigInt(Date.now()) * 1_000_000n, hostname: name };
+  const machineId =
+    machineFrom !== undefined && agent.features.has('machine-id') ? machineIdOf(machineFrom) : undefined;
+  await agent.sync({ ...own, machineId }, call);
+}
+
+/** The same for a VM as long as there is it, and no other's. */
+function machineIdOf(id: string): string {
+  return createHash('sha256').update(`polyvisor machine-id ${id}`).digest('hex').slice(0, 32);
 }
 
 async function endedEarly(hypervisor: Hypervisor, exit: VmmExit): Promise<VmError> {

@@ -125,16 +125,16 @@ export async function bootUp(
   const { accels } = await loadDriver(hypervisor.type);
   await hypervisor.create(call);
   report('start', `starting ${hypervisor.type}${accels.length > 0 ? ` (${accel})` : ''}`);
-  if (restoreFrom === undefined) await hypervisor.start(call);
-  else {
+  if (restoreFrom !== undefined) {
     await hypervisor.restore(restoreFrom, call);
-    await hypervisor.resume(call);
+    return wakeUp(held, { accel, startTimeoutMs }, call);
   }
+  await hypervisor.start(call);
   const { stateFolder, name } = context;
   // The channel is taken before anyone can read that the VM runs: nobody has said a word on it.
   let linking!: Promise<AgentLink>;
   await new Promise<void>((resolve) => {
-    const facts = { accel, stateFolder, name, startTimeoutMs, fresh: restoreFrom === undefined, onChannel: resolve };
+    const facts = { accel, stateFolder, name, startTimeoutMs, fresh: true, onChannel: resolve };
     linking = awaitGuest(hypervisor, facts, call);
     linking.then(
       () => resolve(),
@@ -160,6 +160,45 @@ export async function bootUp(
   const link = await linking;
   await noteEvent(held.store, record, 'started', { pid: vmm?.pid ?? 0 });
   return { record, link };
+}
+
+/**
+ * Lets a restored guest go on, and makes it a machine of its own. Nobody can find out that it runs before it is one. When that fails, the
+ * caller clears up.
+ */
+export async function wakeUp(
+  held: HeldVm,
+  { accel, startTimeoutMs }: Pick<BootOptions, 'accel' | 'startTimeoutMs'>,
+  call: CallOptions,
+): Promise<{ record: VmRecord; link: AgentLink }> {
+  const { hypervisor, context, id } = held;
+  const { stateFolder, name } = context;
+  // What is said to it now waits for it: it answers as soon as it goes on.
+  const over = new AbortController();
+  const signal = call.signal === undefined ? over.signal : AbortSignal.any([call.signal, over.signal]);
+  const facts = { accel, stateFolder, name, startTimeoutMs, machineFrom: id };
+  const linking = awaitGuest(hypervisor, facts, { signal });
+  const unused = linking.then(
+    (link) => (over.signal.aborted ? link.close() : undefined),
+    () => undefined,
+  );
+  try {
+    await hypervisor.resume(call);
+  } catch (error) {
+    over.abort();
+    await unused;
+    throw error;
+  }
+  const link = await linking;
+  try {
+    const vmm = hypervisor.process();
+    const record = await held.change({ status: 'running', vmm, driver: await hypervisor.saveState() });
+    await noteEvent(held.store, record, 'started', { pid: vmm?.pid ?? 0 });
+    return { record, link };
+  } catch (error) {
+    await link.close();
+    throw error;
+  }
 }
 
 /** Reserves the name; one that only a dead process's remains hold is free. */

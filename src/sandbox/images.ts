@@ -2,6 +2,7 @@ import path from 'node:path';
 import { assetPath } from '../config/assets.ts';
 import { agentBinary } from '../config/package-files.ts';
 import { VmError } from '../errors.ts';
+import { TemplateStore } from '../factory/template-store.ts';
 import { defaultImageName, type GuestImage } from '../images/image.ts';
 import { imagesMeant, removeImage } from '../images/remove.ts';
 import { findImage, listImages } from '../images/store.ts';
@@ -9,10 +10,10 @@ import { places } from '../state/paths.ts';
 import { VmStore } from '../state/store.ts';
 import { recall } from './context.ts';
 
-/** An image, and the VMs that were made of it and are still there, running or not. */
+/** An image, and the VMs and templates that were made of it and are still there, running or not. */
 export interface ImageInUse {
   image: GuestImage;
-  /** names of VMs */
+  /** names of VMs, and of templates as `template NAME` */
   usedBy: string[];
   /** whether a new VM that names no kernel boots it */
   isCurrent: boolean;
@@ -24,7 +25,7 @@ export async function listImageUse(): Promise<ImageInUse[]> {
   const images = await listImages(cache);
   // Without the agent no image is current, and none is made for it either.
   const current = await findImage(cache, defaultImageName, agentBinary).catch(() => undefined);
-  const kernels = await kernelsByVm();
+  const kernels = [...(await kernelsByVm()), ...(await kernelsByTemplate())];
   return images.map((image) => ({
     image,
     usedBy: kernels.filter(({ kernel }) => path.dirname(kernel) === image.folder).map(({ name }) => name),
@@ -82,6 +83,14 @@ export async function unusedImages(
     .filter(({ usedBy }) => usedBy.every((name) => ignoring.includes(name)))
     .filter(({ isCurrent }) => all || !isCurrent)
     .map(({ image }) => image);
+}
+
+/** A clone's VMM reads the files that its template was booted from. */
+async function kernelsByTemplate(): Promise<{ name: string; kernel: string }[]> {
+  return (await new TemplateStore().list()).flatMap(({ name, manifest }) => {
+    const kernel = manifest === undefined ? undefined : assetPath(manifest.config, 'kernel');
+    return kernel === undefined ? [] : [{ name: `template ${name}`, kernel }];
+  });
 }
 
 async function kernelsByVm(): Promise<{ name: string; kernel: string }[]> {

@@ -3,13 +3,14 @@ import { validateName } from '../config/names.ts';
 import { VmError } from '../errors.ts';
 import type { VmRecord } from '../state/record.ts';
 import { VmStore } from '../state/store.ts';
-import { type AgentLink, linkAgent } from './agent-link.ts';
+import { linkAgent } from './agent-link.ts';
 import { bringUp, setUp, tearDown } from './bring-up.ts';
 import type { Phase } from './events.ts';
 import { HeldVm } from './held-vm.ts';
 import { adoptVm, detachVm } from './ownership.ts';
 import type { RestoreOptions } from './snapshot.ts';
 import { isDetached, statusOf } from './status.ts';
+import type { OpenedVm } from './opened-vm.ts';
 import { type Logger, Telemetry } from './telemetry.ts';
 import { madeUpName } from './vm-name.ts';
 import { splitOptions, type VmOptions } from './vm-options.ts';
@@ -22,22 +23,16 @@ export interface VmConnectOptions extends CallOptions {
   logger?: Logger | undefined;
 }
 
-/** What a handle of a VM begins with. */
-export interface OpenedVm {
-  held: HeldVm;
-  /** absent when there is no connection to the guest */
-  link?: AgentLink | undefined;
-  owned: boolean;
-  detached: boolean;
-  telemetry: Telemetry;
-}
-
 /** Milliseconds that a connection may take by default: a channel to become free and the guest to answer. */
 const connectMs = 30_000;
 
 /** Makes a VM and, unless it is to wait for its start, boots it. Nothing is left behind when that fails. See `Vm.create`. */
 export async function createVm(options: VmOptions): Promise<OpenedVm> {
   const split = splitOptions(options);
+  if (split.template !== undefined) {
+    const { cloneVm } = await import('./clone.ts');
+    return cloneVm(split.template, split);
+  }
   const began = performance.now();
   const report = (phase: Phase, message: string): void =>
     split.onEvent({ type: 'phase', phase, message, elapsedMs: Math.round(performance.now() - began) });

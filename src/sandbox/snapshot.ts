@@ -10,6 +10,7 @@ import { places } from '../state/paths.ts';
 import type { VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { HeldVm } from './held-vm.ts';
+import { ordinaryConfig } from './ordinary-config.ts';
 import { pauseVm, resumeVm } from './pause-vm.ts';
 import { assetHashes, checkAssets, readManifest, type SnapshotManifest, writeManifest } from './snapshot-manifest.ts';
 import { madeUpName } from './vm-name.ts';
@@ -56,7 +57,7 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
         await held.hypervisor.save(target, { ...call, onProgress });
       } finally {
         // Also after a caller gave up: it had no paused VM before.
-        if (ran) await resumeVm(held);
+        if (ran && !config.bootToBeTemplate) await resumeVm(held);
       }
       const manifest: SnapshotManifest = {
         schema: 1,
@@ -64,7 +65,7 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
         name: held.name,
         hypervisor: held.hypervisor.type,
         accel,
-        config,
+        config: ordinaryConfig(config),
         image,
         size: { vcpus, memoryMiB },
         assets,

@@ -10,7 +10,7 @@ import { openConsole } from './console.ts';
 import { copyIn, type CopyOptions, copyOut, type CopyOutOptions } from './copy/copy.ts';
 import { startForwarder } from './forwarder.ts';
 import type { HeldVm } from './held-vm.ts';
-import type { OpenedVm } from './open-vm.ts';
+import type { OpenedVm } from './opened-vm.ts';
 import type { PortForward, PortForwardOptions } from './port-forward.ts';
 import { type PublishedPort, servePort } from './ports.ts';
 import { loginShell, type ShellOptions } from './shell.ts';

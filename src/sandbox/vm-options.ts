@@ -27,6 +27,8 @@ export interface VmOptions extends VmConfigInput, CallOptions {
   /** milliseconds until the guest must have answered; default 60,000 with KVM, 180,000 with TCG */
   startTimeoutMs?: number | undefined;
   onEvent?: VmEventListener | undefined;
+  /** name of a template that it is cloned from; what is not said otherwise is the template's */
+  template?: string | undefined;
   /** boot it; with false it is made only, for `vm.start()` to boot; default true */
   start?: boolean | undefined;
   /** hears what is done with this VM; `console` is one */
@@ -44,6 +46,9 @@ export interface SplitOptions {
   startTimeoutMs: number | undefined;
   onEvent: VmEventListener;
   start: boolean;
+  template: string | undefined;
+  /** the type was named, not the default */
+  hypervisorGiven: boolean;
   logger: Logger | undefined;
   call: CallOptions;
   config: Record<string, unknown>;
@@ -63,6 +68,7 @@ export function splitOptions(options: VmOptions): SplitOptions {
     startTimeoutMs,
     onEvent,
     start,
+    template,
     logger,
     signal,
     timeoutMs,
@@ -84,6 +90,8 @@ export function splitOptions(options: VmOptions): SplitOptions {
     throw wrong('signal', 'an AbortSignal', signal);
   if (onEvent !== undefined && typeof onEvent !== 'function') throw wrong('onEvent', 'a function', onEvent);
   if (start !== undefined && typeof start !== 'boolean') throw wrong('start', 'true or false', start);
+  if (template !== undefined && start === false)
+    throw new VmError('INVALID_ARGUMENT', 'start can not be false with a template: a clone runs', { field: 'start' });
   if (logger !== undefined && !isLogger(logger))
     throw new VmError('INVALID_ARGUMENT', 'logger must have the functions debug, info, warn and error', {
       field: 'logger',
@@ -98,6 +106,8 @@ export function splitOptions(options: VmOptions): SplitOptions {
     startTimeoutMs,
     onEvent: onEvent ?? ((): void => undefined),
     start: start ?? true,
+    template: template === undefined ? undefined : validateName(template),
+    hypervisorGiven: hypervisor !== undefined,
     logger,
     call: { signal, timeoutMs },
     config,

@@ -10,7 +10,8 @@ import { followEvents, type FollowOptions } from './follow-events.ts';
 import { getOrCreate } from './get-or-create.ts';
 import { describeVm, listVms, type VmInspection, type VmSummary } from './inspect.ts';
 import { type LifeEvent, noteEvent } from './life-events.ts';
-import { connectVm, createVm, type OpenedVm, openVm, restoreVm, type VmConnectOptions } from './open-vm.ts';
+import { connectVm, createVm, openVm, restoreVm, type VmConnectOptions } from './open-vm.ts';
+import type { OpenedVm } from './opened-vm.ts';
 import { adoptVm, detachVm } from './ownership.ts';
 import { pauseVm, resumeVm } from './pause-vm.ts';
 import { pinVcpus } from './pin-vcpus.ts';
@@ -19,6 +20,8 @@ import type { RestoreOptions, SnapshotOptions } from './snapshot.ts';
 import { startVm, type VmStartOptions } from './start-vm.ts';
 import { statisticsOf, type VmStatistics, watchStatistics, type WatchStatisticsOptions } from './statistics.ts';
 import { endVm, recordEnd, settleHeld, type VmStopOptions } from './stop-vm.ts';
+import type { TemplateOptions } from './make-template.ts';
+import { inspectTemplate, Template } from './template.ts';
 import { splitOptions, type VmOptions } from './vm-options.ts';
 import { VmGuest } from './vm-guest.ts';
 
@@ -87,6 +90,20 @@ export class Vm extends VmGuest {
    */
   static async restore(folder: string, options: RestoreOptions = {}): Promise<Vm> {
     return new Vm(await restoreVm(folder, options));
+  }
+
+  /**
+   * Boots a guest up to where its agent answers and saves it, for VMs to be cloned from. Nothing is left behind when it fails.
+   * @throws {VmError} NAME_IN_USE, UNSUPPORTED, IO (ENOSPC when there is no room for its memory), and what `create` throws
+   */
+  static async template(options: TemplateOptions = {}): Promise<Template<Vm>> {
+    const { makeTemplate } = await import('./make-template.ts');
+    return Vm.openTemplate((await makeTemplate(options)).name);
+  }
+
+  /** Takes up a template that there is. @throws {VmError} NOT_FOUND, FILE_INVALID, FILE_UNREADABLE, INVALID_NAME, PERMISSION */
+  static async openTemplate(name: string): Promise<Template<Vm>> {
+    return new Template(await inspectTemplate(name), (options) => Vm.create(options));
   }
 
   /** All VMs of this user, running or not. Never fails because of one of them. */

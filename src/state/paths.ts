@@ -144,6 +144,10 @@ export interface Places {
   state: string;
   /** one folder per VM, by its name */
   vms: string;
+  /** one folder per template, by its name */
+  templates: string;
+  /** one folder per snapshot that has a name, by it */
+  snapshots: string;
   /** what can be made again: guest images, verdicts of probes */
   cache: string;
   images: string;
@@ -175,6 +179,11 @@ export function places(env: NodeJS.ProcessEnv = process.env): Places {
   return assemble(state, cache, runtime === undefined ? fallback : path.join(runtime, 'polyvisor'), fallback, []);
 }
 
+/** The key with which what we save is signed. */
+export function sealKeyFile(at: Places): string {
+  return path.join(at.state, 'seal-key');
+}
+
 /** Our folder of a VM. The name must have been checked (store.ts does). */
 export function vmFolder(at: Places, name: string): string {
   return path.join(at.vms, name);
@@ -195,6 +204,8 @@ function assemble(state: string, cache: string, wanted: string, fallback: string
   return {
     state,
     vms,
+    templates: path.join(state, 'templates'),
+    snapshots: path.join(state, 'snapshots'),
     cache,
     images: path.join(cache, 'images'),
     verdicts: path.join(cache, 'verdicts'),

@@ -30,6 +30,7 @@ export function scripted(refused: { operations?: readonly Operation[]; devices?:
       deviceKinds.map((kind) => [kind, { start: support, hotAdd: support, hotRemove: support }]),
     ) as Capabilities['devices'],
     agent: true,
+    sharedMemory: true,
     isolation: true,
   };
   let paused = false;

@@ -1,7 +1,7 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
-import { places } from '../../src/state/paths.ts';
+import { places, sealKeyFile } from '../../src/state/paths.ts';
 import { expectNothingLeft } from './leaks.ts';
 import { takeSnapshot, type Snapshot, type Territory } from './snapshot.ts';
 
@@ -19,8 +19,10 @@ for (const name of ['XDG_RUNTIME_DIR', 'XDG_STATE_HOME', 'XDG_CACHE_HOME', 'XDG_
 }
 
 // The folders that stay when the last machine is gone: whatever a test leaves below them is its own.
-const { privateFolders, cache } = places();
-for (const folder of privateFolders) mkdirSync(folder, { recursive: true, mode: 0o700 });
+const { privateFolders, cache, templates, snapshots } = places();
+for (const folder of [...privateFolders, templates, snapshots]) mkdirSync(folder, { recursive: true, mode: 0o700 });
+// So does the key that everything saved is signed with.
+writeFileSync(sealKeyFile(places()), Buffer.alloc(32, 0x5a), { mode: 0o600 });
 if (process.env['POLYVISOR_TEST_CACHE'] === 'user') {
   // Making the guest image takes minutes: tests that boot one share the user's, as vm-global-setup.ts made it.
   mkdirSync(userCache, { recursive: true, mode: 0o700 });

@@ -36,11 +36,15 @@ async function pruneUnused(name: string | undefined, flags: PruneFlags): Promise
   const { all = false, dryRun = false, force = false, json = false, id } = flags;
   const { findUnused, removeEach } = await import('../../sandbox/unused.ts');
   const { throwFailures } = await import('../../sandbox/prune.ts');
+  const { TemplateStore } = await import('../../factory/template-store.ts');
   const { VmStore } = await import('../../state/store.ts');
   const one = name !== undefined || id !== undefined;
   if (one && all) throw new VmError('INVALID_ARGUMENT', '--all is for everything; it goes with no name and no id');
   // What was left of a half-made or half-removed VM has no name.
-  if (!dryRun) await new VmStore().sweep();
+  if (!dryRun) {
+    await new VmStore().sweep();
+    await new TemplateStore().sweep();
+  }
   const unused = await findUnused({ all, name, id });
   const losesWork = unused.ended.length + unused.images.length > 0;
   if (!dryRun && losesWork && !force && !(await confirm(question(unused)))) return;

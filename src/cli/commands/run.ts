@@ -15,6 +15,7 @@ import { addVmFlags, type VmFlags } from '../vm-flags.ts';
 import { settle, tellSettings } from '../vm-settings.ts';
 
 interface RunFlags extends VmFlags, ExecFlags, PortFlags {
+  template?: string;
   detach?: boolean;
   rm?: boolean;
 }
@@ -27,6 +28,7 @@ export function run(): Command {
     "run -m 512M --cpus 2 -e NAME=world -- sh -c 'echo hello $NAME'",
     'run -i -- wc -l < /etc/passwd',
     'run -d --name web -p 8080:80 -- httpd -f',
+    'factory init -m 512M && polyvisor run --template default -- uname -a',
   ])
     .argument(
       '[command...]',
@@ -36,6 +38,7 @@ export function run(): Command {
     .addOption(
       new Option('-d, --detach', 'leave the VM running; print its name').conflicts(['interactive', 'tty', 'rm']),
     )
+    .option('--template <name>', 'clone the VM from this template; what is not said otherwise is as there')
     .addOption(new Option('--rm', 'remove the VM at the end; always so without -d'));
   addExecFlags(addPortFlag(addVmFlags(command)), 'most time for boot and command')
     .addOption(
@@ -65,6 +68,7 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
     const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
     const options: VmOptions = {
       ...settled.options,
+      template: flags.template,
       signal: interrupts.signal,
       timeoutMs: flags.timeout,
       onEvent: (event) => progress.onEvent(event),

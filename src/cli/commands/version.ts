@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
+import { packageVersion } from '../../config/package-version.ts';
 import { newCommand } from '../command.ts';
 import { print, printJson } from '../output.ts';
-import { packageVersion } from '../package-version.ts';
 
 /** `polyvisor version` */
 export function version(): Command {

@@ -30,10 +30,25 @@ const memoryIsTheTemplates: Rule = ({ config, input }) => {
   }
 };
 
+// Each of these takes all of the memory for the VM alone, or wants it in several pieces.
+const memoryIsOneFile: Rule = ({ config }) => {
+  if (!config.bootToBeTemplate && !config.bootFromTemplate) return;
+  for (const field of ['hugePages', 'memPrealloc', 'enableVhostUserStore'] as const) {
+    if (config[field])
+      throw broken(field, `${field} does not go with templates: their memory is one file, shared page by page`);
+  }
+  if (config.numaMapping.length > 0)
+    throw broken(
+      'numaMapping',
+      'numaMapping does not go with templates: their memory is one file, in no node of its own',
+    );
+};
+
 /** Rules for templates and the VMs made from them. */
 export const templateRules: readonly Rule[] = [
   notToBeAndFrom,
   memoryPathNeeded,
   devicesStatePathNeeded,
   memoryIsTheTemplates,
+  memoryIsOneFile,
 ];

@@ -11,7 +11,7 @@ const MAX_HOSTNAME_BYTES = 63;
  * SYNC's payload.
  * @throws {VmError} INVALID_ARGUMENT naming what is wrong
  */
-export function syncPayload({ entropy, clockNs, hostname }: SyncOptions): Buffer {
+export function syncPayload({ entropy, clockNs, hostname, machineId }: SyncOptions): Buffer {
   const fields = new FieldWriter();
   if (entropy !== undefined) {
     const length = entropy instanceof Uint8Array ? entropy.length : Number.NaN;
@@ -32,7 +32,12 @@ export function syncPayload({ entropy, clockNs, hostname }: SyncOptions): Buffer
     }
     fields.text(Tag.HOSTNAME, hostname);
   }
-  if (fields.length === 0) throw invalid('entropy', 'at least one of entropy, clockNs and hostname is needed');
+  if (machineId !== undefined) {
+    if (!/^[0-9a-f]{32}$/.test(machineId)) throw invalid('machineId', 'must be 32 lower-case hexadecimal digits');
+    fields.text(Tag.MACHINE_ID, machineId);
+  }
+  if (fields.length === 0)
+    throw invalid('entropy', 'at least one of entropy, clockNs, hostname and machineId is needed');
   return fields.finish();
 }
 

@@ -87,6 +87,7 @@ export const Tag = {
   ENTROPY: 49,
   CLOCK: 50,
   HOSTNAME: 51,
+  MACHINE_ID: 52,
   UPTIME_MS: 64,
   MEMORY_TOTAL: 65,
   MEMORY_AVAILABLE: 66,

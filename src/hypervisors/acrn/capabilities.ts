@@ -56,5 +56,6 @@ export const capabilities: Capabilities = {
     memory: { start: fixedMemory, hotAdd: fixedMemory, hotRemove: fixedMemory },
   },
   agent: true,
+  sharedMemory: noState,
   isolation: true,
 };

@@ -50,6 +50,7 @@ export const capabilities: Capabilities = {
     memory: { start: byConfig, hotAdd: true, hotRemove: true },
   },
   agent: true,
+  sharedMemory: 'a restore reads all memory anew',
   isolation: true,
 };
 

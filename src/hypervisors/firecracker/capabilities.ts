@@ -52,6 +52,7 @@ export const capabilities: Capabilities = {
     memory: { start: byResize, hotAdd: true, hotRemove: true },
   },
   agent: true,
+  sharedMemory: true,
   isolation: true,
 };
 

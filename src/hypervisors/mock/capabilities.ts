@@ -10,5 +10,6 @@ export const capabilities: Capabilities = {
     deviceKinds.map((kind) => [kind, { start: true, hotAdd: true, hotRemove: true }]),
   ) as Capabilities['devices'],
   agent: true,
+  sharedMemory: 'its guest is the host',
   isolation: 'its guest is the host itself: commands run there as the calling user, with nothing between',
 };

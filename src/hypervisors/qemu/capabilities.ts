@@ -47,5 +47,6 @@ export const capabilities: Capabilities = {
     memory: size,
   },
   agent: true,
+  sharedMemory: true,
   isolation: true,
 };

@@ -83,7 +83,10 @@ export async function detach({ context, vmm, control }: LiveScope, id: string, o
       const placed = before.find(({ device }) => device.id === id && device.kind !== 'controller');
       if (placed === undefined) throw new VmError('INVALID_ARGUMENT', `device ${id} is not plugged`, { field: 'id' });
       requireRemovable(placed, config);
-      await control.session((qmp, limits) => unplugDevice(qmp, placed, context, limits), { ...call, timeoutMs: plugMs });
+      await control.session((qmp, limits) => unplugDevice(qmp, placed, context, limits), {
+        ...call,
+        timeoutMs: plugMs,
+      });
       const left = before.filter((other) => other !== placed);
       await write(left);
       await clearDaemon(placed, runtimeFolder, call);

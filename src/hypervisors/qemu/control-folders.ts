@@ -63,8 +63,12 @@ export async function clearDaemon({ device, daemon }: Placed, runtimeFolder: str
 export function requireDaemons(devices: readonly Placed[]): void {
   for (const { device, daemon } of devices) {
     if (daemon === undefined || isAlive(daemon)) continue;
-    throw new VmError('VMM_FAILED', `virtiofsd has ended, which serves the shared folder ${device.id}: who uses it waits`, {
-      advice: 'Detach the folder, and attach it again.',
-    });
+    throw new VmError(
+      'VMM_FAILED',
+      `virtiofsd has ended, which serves the shared folder ${device.id}: who uses it waits`,
+      {
+        advice: 'Detach the folder, and attach it again.',
+      },
+    );
   }
 }

@@ -11,6 +11,12 @@ import { connectUnix } from '../../transports/unix-socket.ts';
 import type { SaveOptions } from '../hypervisor.ts';
 import type { MigrationInfo } from './wire.ts';
 
+/** What goes through the stream. */
+export interface MigrationScope {
+  /** memory that is shared with a file stays there; only all else is in the stream */
+  withoutSharedMemory: boolean;
+}
+
 /** Bytes a second: no limit that a host could reach. QEMU's own is for networks (128 MiB). */
 const bandwidth = 2 ** 40;
 /** Milliseconds that QEMU gets to give up a migration that was cancelled. */
@@ -26,9 +32,9 @@ export async function migrateToFile(
   qmp: QmpClient,
   socketPath: string,
   file: string,
-  { onProgress = () => undefined, ...call }: SaveOptions,
+  { onProgress = () => undefined, withoutSharedMemory, ...call }: SaveOptions & MigrationScope,
 ): Promise<Passed> {
-  await prepare(qmp, call);
+  await prepare(qmp, { withoutSharedMemory }, call);
   const server = net.createServer();
   const connections: net.Socket[] = [];
   server.on('connection', (socket) => connections.push(socket));
@@ -63,9 +69,9 @@ export async function migrateFromFile(
   qmp: QmpClient,
   socketPath: string,
   file: string,
-  call: CallOptions & { signal: AbortSignal },
+  { withoutSharedMemory, ...call }: CallOptions & { signal: AbortSignal } & MigrationScope,
 ): Promise<Passed> {
-  await prepare(qmp, call);
+  await prepare(qmp, { withoutSharedMemory }, call);
   const ended = migrationEnd(qmp, call);
   ended.catch(() => undefined);
   await qmp.execute('migrate-incoming', { uri: `unix:${socketPath}` }, call);
@@ -83,8 +89,11 @@ export async function migrateFromFile(
   }
 }
 
-async function prepare(qmp: QmpClient, call: CallOptions): Promise<void> {
-  const capabilities = [{ capability: 'events', state: true }];
+async function prepare(qmp: QmpClient, { withoutSharedMemory }: MigrationScope, call: CallOptions): Promise<void> {
+  const capabilities = [
+    { capability: 'events', state: true },
+    { capability: 'x-ignore-shared', state: withoutSharedMemory },
+  ];
   await qmp.execute('migrate-set-capabilities', { capabilities }, call);
   await qmp.execute('migrate-set-parameters', { 'max-bandwidth': bandwidth }, call);
 }

@@ -136,10 +136,14 @@ function refuseIf(wrong: boolean, field: string, reason: string): void {
  */
 export function requirePluggable(device: NamedDevice, config: HypervisorConfig): void {
   if (device.kind !== 'fs' || fsDriver(device, config) !== 'virtio-9p') return;
-  throw new VmError('UNSUPPORTED', `${device.id} can't be plugged into a running VM: QEMU shares folders by 9p from its start on`, {
-    operation: 'hotplugAddDevice',
-    advice: 'Share it by virtio-fs, or name it when the VM is made.',
-  });
+  throw new VmError(
+    'UNSUPPORTED',
+    `${device.id} can't be plugged into a running VM: QEMU shares folders by 9p from its start on`,
+    {
+      operation: 'hotplugAddDevice',
+      advice: 'Share it by virtio-fs, or name it when the VM is made.',
+    },
+  );
 }
 
 /** Whether a device's state is in the stream of a saved VM, so that it can be there again when that goes on. */

@@ -22,9 +22,11 @@ import { type MemoryResize, memoryTotal, resizeMemory } from './control-memory.t
 import { plugSize, unplugSize } from './control-size.ts';
 import { counters } from './control-statistics.ts';
 import { dumpToFile } from './control-dump.ts';
-import { migrateFromFile, migrateToFile } from './control-migration.ts';
 import { addBeforeStart, attach, detach, type LiveScope } from './control-attach.ts';
 import { requireDaemons, withDaemons } from './control-folders.ts';
+import { migrateFromFile } from './control-migration.ts';
+import { saveMachine } from './control-save.ts';
+import { makeMemoryFile, requireMemoryFile } from './control-template.ts';
 import { agentPorts } from './devices.ts';
 import { startFailure } from './errors.ts';
 import { machineFamily, type Placed } from './devices-place.ts';
@@ -32,9 +34,8 @@ import { planWith } from './plan.ts';
 import { restorePlan } from './plan-restore.ts';
 import { probe } from './probe.ts';
 import { parseState } from './state.ts';
-import { requireComplete } from './state-complete.ts';
 import { readDevices, writeDevices } from './state-devices.ts';
-import { describeMachine, readSaved, type SavedMachine, streamFile, writeSaved } from './state-saved.ts';
+import { besideState, machineFile, readSaved, type SavedMachine, savedFiles } from './state-saved.ts';
 import type { RunState } from './wire.ts';
 import { parseEventLine } from './wire-events.ts';
 
@@ -67,12 +68,16 @@ export class QemuDriver extends ProgramDriver implements Driver {
   #saved: SavedMachine | undefined;
   /** what was added before the start */
   #added: readonly Placed[] = [];
+  /** file with the memory that it is to see privately */
+  #memory: string | undefined;
 
   constructor(context: VmContext) {
     // A client that dies and is followed at once by another leaves the guest's port no sign of it.
     const channels = { count: agentPorts, showsHangup: false };
     const planned = (of: VmContext, binary: string): LaunchPlan =>
-      this.#saved === undefined ? planWith(of, binary, this.#added) : restorePlan(of, binary, this.#saved);
+      this.#saved === undefined
+        ? planWith(of, binary, this.#added)
+        : restorePlan(of, binary, this.#saved, this.#memory);
     super(context, { plan: planned, probe, parseState, startFailure, channels });
     this.#control = new QemuControl(context);
   }
@@ -81,7 +86,18 @@ export class QemuDriver extends ProgramDriver implements Driver {
     return this.#control.ready({ ...call, timeoutMs: readyMs });
   }
 
+  override async create(options?: CallOptions): Promise<void> {
+    await super.create(options);
+    const { bootToBeTemplate, memoryPath, memoryMiB } = this.context.config;
+    if (bootToBeTemplate && memoryPath !== undefined) await makeMemoryFile(memoryPath, memoryMiB);
+  }
+
   override async start(options: CallOptions = {}): Promise<void> {
+    const { bootFromTemplate, devicesStatePath } = this.context.config;
+    if (bootFromTemplate && devicesStatePath !== undefined && this.#saved === undefined) {
+      await this.#goOn(besideState(devicesStatePath), options);
+      return this.resume(options);
+    }
     const { stateFolder } = this.context;
     const placed = await withDaemons(this.#added, this.context, options, () => super.start(options));
     if (placed.some(({ daemon }) => daemon !== undefined)) await writeDevices(stateFolder, placed);
@@ -179,31 +195,36 @@ export class QemuDriver extends ProgramDriver implements Driver {
   }
 
   async save(folder: string, options: SaveOptions = {}): Promise<void> {
-    const { onProgress, ...limits } = options;
-    const devices = await readDevices(this.context.stateFolder);
-    const socket = vmmFiles.migration(this.context.runtimeFolder);
-    await this.#control.session(
-      async (qmp, call) => {
-        const machine = await describeMachine(qmp, this.context, devices, call);
-        await requireComplete(qmp, restorePlan(this.context, this.program.binary, machine), call);
-        const stream = await migrateToFile(qmp, socket, streamFile(folder), { ...call, onProgress });
-        await writeSaved(folder, { ...machine, stream });
-      },
-      { timeoutMs: migrationMs, ...limits },
-    );
+    const { onProgress, forClones, ...limits } = options;
+    const scope = { context: this.context, binary: this.program.binary, pid: this.vmm.identity()?.pid ?? 0, folder };
+    await this.#control.session((qmp, call) => saveMachine(qmp, scope, { ...call, onProgress, forClones }), {
+      timeoutMs: migrationMs,
+      ...limits,
+    });
   }
 
   async restore(folder: string, options: CallOptions = {}): Promise<void> {
-    const saved = await readSaved(folder);
+    await this.#goOn(machineFile(folder), options);
+  }
+
+  /** @param described where the machine of the saved VM is described */
+  async #goOn(described: string, options: CallOptions): Promise<void> {
+    const saved = await readSaved(described);
     const scope = callScope('restore of the VM', { timeoutMs: migrationMs, ...options });
     const call = { signal: scope.signal };
     const socket = vmmFiles.migration(this.context.runtimeFolder);
+    const files = savedFiles(path.dirname(described), saved);
+    const { memoryPath, memoryMiB } = this.context.config;
+    files.memory &&= memoryPath ?? files.memory;
+    if (files.memory !== undefined) await requireMemoryFile(files.memory, memoryMiB);
     this.#saved = saved;
     await writeDevices(this.context.stateFolder, saved.devices);
+    this.#memory = files.memory;
+    const load = { ...call, withoutSharedMemory: files.memory !== undefined };
     try {
       await this.start(call);
       const loaded = this.#control
-        .session((qmp) => migrateFromFile(qmp, socket, streamFile(folder), call), { ...call, timeoutMs: migrationMs })
+        .session((qmp) => migrateFromFile(qmp, socket, files.stream, load), { ...call, timeoutMs: migrationMs })
         .catch(async (error: unknown) => {
           // A QEMU that can't load a stream says why on its way out.
           if (VmError.from(error).code !== 'VMM_GONE') throw error;
@@ -212,7 +233,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
       const { sha256 } = await loaded;
       if (sha256 !== saved.stream.sha256) {
         throw new VmError('FILE_INVALID', 'the saved state is damaged: its checksum is wrong', {
-          path: streamFile(folder),
+          path: files.stream,
         });
       }
     } catch (error) {

@@ -2,6 +2,7 @@ import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { VmContext } from '../hypervisor.ts';
 import { sharesMemory } from './devices.ts';
 import { deviceArgument, object, type Properties } from './devices-parts.ts';
+import { machineFamily, type MachineFamily } from './devices-place.ts';
 
 const mib = 2 ** 20;
 
@@ -10,6 +11,17 @@ export const virtioMemId = 'virtiomem0';
 
 /** Where huge pages are files (Documentation/admin-guide/mm/hugetlbpage.rst in Linux). */
 const hugePagesFolder = '/dev/hugepages';
+
+/**
+ * What QEMU itself calls the memory of a machine for which no other was made. A template's has the same name, so that what is saved of a
+ * clone can be restored into an ordinary machine.
+ */
+const mainMemory: Readonly<Record<MachineFamily, string>> = {
+  pc: 'pc.ram',
+  q35: 'pc.ram',
+  microvm: 'microvm.ram',
+  virt: 'mach-virt.ram',
+};
 
 /** The memory that the VM starts with, its NUMA nodes, and what it can grow to. */
 export function memoryArguments({ config, hostMemoryMiB }: VmContext): string[] {
@@ -56,10 +68,21 @@ export function backend(
 }
 
 function nodes(config: HypervisorConfig): string[] {
+  if (config.bootToBeTemplate || config.bootFromTemplate) return templateMemory(config);
   if (config.numaMapping.length > 0) return numaNodes(config);
   const plain = !config.hugePages && !config.memPrealloc && config.fileBackedMemRootDir === undefined;
   if (plain && !sharesMemory(config)) return [];
   return [...object(backend(config, 'memory0', config.memoryMiB)), '-machine', 'memory-backend=memory0'];
+}
+
+/** A file: the template fills it, and a clone sees it through a private mapping, of which each page that it writes becomes its own. */
+function templateMemory({ machineType, memoryMiB, memoryPath, bootToBeTemplate }: HypervisorConfig): string[] {
+  const id = mainMemory[machineFamily(machineType)];
+  const file = { 'mem-path': memoryPath ?? '', share: bootToBeTemplate };
+  return [
+    ...object({ 'qom-type': 'memory-backend-file', id, size: memoryMiB * mib, ...file }),
+    ...['-machine', `memory-backend=${id}`],
+  ];
 }
 
 /** One node of the guest for each entry: an equal share of memory, bound to those nodes of the host, and of vCPUs, as a socket. */

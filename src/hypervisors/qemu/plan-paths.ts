@@ -37,6 +37,8 @@ export function opened(
       ...(config.fileBackedMemRootDir === undefined || config.hugePages
         ? []
         : [{ path: config.fileBackedMemRootDir, access: 'write' } as const]),
+      // Also where it is only read: QEMU before 8.2 opens it for writing although it maps it privately.
+      ...(config.memoryPath === undefined ? [] : [{ path: config.memoryPath, access: 'write' } as const]),
       // It asks there whether memory that nobody has reserved may be promised.
       ...(config.virtioMem ? [{ path: '/proc/sys/vm/overcommit_memory', access: 'read' } as const] : []),
       ...[...new Set([own, ...firmwareFolders])].map((path): PlannedPath => ({ path, access: 'read', optional: true })),
@@ -55,5 +57,6 @@ export function opened(
 
 /** Guest memory in files, anonymous ones included, may grow to all that the host has. */
 function hasMemoryFile(config: HypervisorConfig): boolean {
-  return config.hugePages || config.fileBackedMemRootDir !== undefined || sharesMemory(config);
+  const { hugePages, fileBackedMemRootDir, bootToBeTemplate } = config;
+  return bootToBeTemplate || hugePages || fileBackedMemRootDir !== undefined || sharesMemory(config);
 }

@@ -7,10 +7,19 @@ import { planWith } from './plan.ts';
 import { backend } from './plan-memory.ts';
 import type { SavedMachine } from './state-saved.ts';
 
-/** What QEMU is told that is to go on with a saved VM: the machine as it was, with what was plugged, waiting for the stream. Pure. */
-export function restorePlan(context: VmContext, binary: string, saved: Omit<SavedMachine, 'stream'>): LaunchPlan {
+/**
+ * What QEMU is told that is to go on with a saved VM: the machine as it was, with what was plugged, waiting for the stream. Pure.
+ * @param memoryPath file of which it is to see the memory, privately; absent when the memory is in the stream
+ */
+export function restorePlan(
+  context: VmContext,
+  binary: string,
+  saved: Omit<SavedMachine, 'stream'>,
+  memoryPath?: string,
+): LaunchPlan {
   const { machineType, vcpus, hostMemoryMiB } = saved;
-  const asSaved = { ...context, hostMemoryMiB, config: { ...context.config, machineType, vcpus } };
+  const memory = { bootToBeTemplate: false, bootFromTemplate: memoryPath !== undefined, memoryPath };
+  const asSaved = { ...context, hostMemoryMiB, config: { ...context.config, ...memory, machineType, vcpus } };
   const fresh = planWith(
     asSaved,
     binary,

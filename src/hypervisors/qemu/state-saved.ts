@@ -26,15 +26,24 @@ export interface SavedMachine {
   modules: (MemoryModule & { addr: number })[];
   /** those that were added, by then */
   devices: readonly Placed[];
-  /** the file with memory and devices */
+  /** the file with devices, and with memory unless that is a file of its own */
   stream: Passed;
+  /** names of files in the same folder, or absolute: memory that VMs share which go on from here, and the stream */
+  apart?: { memory: string; stream: string } | undefined;
 }
 
-const names = { machine: 'qemu.json', stream: 'qemu.state' } as const;
+/** Names of a saved VM's files. */
+export const savedNames = { machine: 'qemu.json', stream: 'qemu.state', memory: 'qemu.memory' } as const;
 
 /** Where the stream of a saved VM is. */
 export function streamFile(folder: string): string {
-  return path.join(folder, names.stream);
+  return path.join(folder, savedNames.stream);
+}
+
+/** Where the parts of a saved VM are. */
+export function savedFiles(folder: string, { apart }: SavedMachine): { stream: string; memory?: string | undefined } {
+  if (apart === undefined) return { stream: streamFile(folder) };
+  return { stream: path.resolve(folder, apart.stream), memory: path.resolve(folder, apart.memory) };
 }
 
 /** What a QEMU that runs is made of, as far as that isn't in the configuration. */
@@ -61,8 +70,17 @@ export async function describeMachine(
   };
 }
 
-export async function writeSaved(folder: string, saved: SavedMachine): Promise<void> {
-  const file = path.join(folder, names.machine);
+/** Where the machine of a saved VM is described. */
+export function machineFile(folder: string): string {
+  return path.join(folder, savedNames.machine);
+}
+
+/** The same of a template, beside its device state. */
+export function besideState(devicesStatePath: string): string {
+  return `${devicesStatePath}.json`;
+}
+
+export async function writeSaved(file: string, saved: SavedMachine): Promise<void> {
   try {
     await writeFile(file, `${JSON.stringify(saved, undefined, 2)}\n`, { flag: 'wx', mode: 0o600 });
   } catch (error) {
@@ -71,8 +89,7 @@ export async function writeSaved(folder: string, saved: SavedMachine): Promise<v
 }
 
 /** @throws {VmError} FILE_NOT_FOUND, STATE_INVALID when this is no VM that this version saved */
-export async function readSaved(folder: string): Promise<SavedMachine> {
-  const file = path.join(folder, names.machine);
+export async function readSaved(file: string): Promise<SavedMachine> {
   let saved: Partial<SavedMachine> | null;
   try {
     saved = JSON.parse(await readFile(file, 'utf8')) as Partial<SavedMachine> | null;
@@ -96,8 +113,13 @@ function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {
     Array.isArray(saved.pluggedCpus) &&
     Array.isArray(saved.modules) &&
     Array.isArray(saved.devices) &&
-    typeof saved.stream?.sha256 === 'string'
+    typeof saved.stream?.sha256 === 'string' &&
+    (saved.apart === undefined || (isName(saved.apart?.memory) && isName(saved.apart.stream)))
   );
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && value !== '';
 }
 
 /** `q35` means another machine in each version of QEMU. */

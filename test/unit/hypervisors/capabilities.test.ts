@@ -27,6 +27,7 @@ describe.each(driverTypes())('%s', (type) => {
       ...Object.values(capabilities.operations),
       ...Object.values(capabilities.devices).flatMap((when) => Object.values(when)),
       capabilities.agent,
+      capabilities.sharedMemory,
       capabilities.isolation,
     ].filter((support) => support !== true);
     for (const reason of reasons) expect(reason).toMatch(/^[^.]{10,}[^.]$/);

@@ -18,6 +18,8 @@ describe('places', () => {
     expect(places({ POLYVISOR_HOME: '/p/', XDG_STATE_HOME: '/s', XDG_RUNTIME_DIR: '/r', HOME: '/h' })).toEqual({
       state: '/p/state',
       vms: '/p/state/vms',
+      templates: '/p/state/templates',
+      snapshots: '/p/state/snapshots',
       cache: '/p/cache',
       images: '/p/cache/images',
       verdicts: '/p/cache/verdicts',

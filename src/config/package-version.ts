@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { packageJson } from '../config/package-files.ts';
+import { packageJson } from './package-files.ts';
 
 /** The version of polyvisor. */
 export function packageVersion(): string {

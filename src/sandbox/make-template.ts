@@ -1,0 +1,132 @@
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
+import { callScope, type CallOptions } from '../config/call-options.ts';
+import { validateName } from '../config/names.ts';
+import { parseConfig } from '../config/parse.ts';
+import { packageVersion } from '../config/package-version.ts';
+import type { HypervisorConfig } from '../config/vm-config.ts';
+import { VmError } from '../errors.ts';
+import { type MemoryPlace, parseMemoryPlace } from '../factory/memory-folder.ts';
+import { markAssets, markFolder, type TemplateManifest } from '../factory/template-manifest.ts';
+import { type DraftTemplate, TemplateStore } from '../factory/template-store.ts';
+import type { GuestAgent } from '../guest/agent.ts';
+import { requireSupport } from '../hypervisors/capabilities.ts';
+import { bringUp, tearDown } from './bring-up.ts';
+import type { Phase } from './events.ts';
+import { ordinaryConfig } from './ordinary-config.ts';
+import { pauseVm } from './pause-vm.ts';
+import { type Prepared, prepare } from './prepare.ts';
+import { splitOptions, type SplitOptions, type VmOptions } from './vm-options.ts';
+
+/** What a template is to be: a VM's configuration, and where its memory is kept. */
+export interface TemplateOptions extends Omit<VmOptions, 'detached' | 'start' | 'template' | 'networkNamespace'> {
+  /** unique among templates; default `default` */
+  name?: string | undefined;
+  /** `tmpfs`, in memory; `disk`; or `auto` (default): tmpfs where that has room */
+  memory?: MemoryPlace | undefined;
+  /** is run in the guest before it is saved: what every clone is to have done already */
+  setup?: ((guest: GuestAgent, call: CallOptions) => Promise<void>) | undefined;
+}
+
+/** Name of a template whose maker gave none. */
+export const defaultTemplate = 'default';
+
+/** What stands for a template's files while its configuration is checked. */
+const someFiles = { bootToBeTemplate: true, memoryPath: '/template/memory', devicesStatePath: '/template/state' };
+
+/**
+ * Boots a guest up to where its agent answers, and saves it, for clones to go on from. Nothing is left behind when it fails.
+ * @throws {VmError} NAME_IN_USE, UNSUPPORTED, IO (ENOSPC when there is no room for its memory), and what `Vm.create` throws
+ */
+export async function makeTemplate(options: TemplateOptions): Promise<TemplateManifest> {
+  const { memory = 'auto', setup, name = defaultTemplate, ...rest } = options;
+  validateName(name);
+  parseMemoryPlace(memory);
+  if (setup !== undefined && typeof setup !== 'function')
+    throw new VmError('INVALID_ARGUMENT', 'setup must be a function', { field: 'setup' });
+  const split = splitOptions(rest);
+  const scope = callScope(`making of the template ${name}`, split.call);
+  const call = { signal: scope.signal };
+  const began = performance.now();
+  const report = (phase: Phase, message: string): void =>
+    split.onEvent({ type: 'phase', phase, message, elapsedMs: Math.round(performance.now() - began) });
+  try {
+    const prepared = await prepareTemplate({ ...split, call }, report);
+    const { memoryMiB } = prepared.config;
+    const draft = await new TemplateStore(prepared.at).begin(name, { memory, memoryMiB });
+    try {
+      await bootAndSave(prepared, split, draft, { report, call, setup });
+      const { module, accel, image, config } = prepared;
+      const vmmVersion = (await module.probe(prepared.host, config.hypervisorPath)).version;
+      const manifest = await draft.publish({
+        createdAt: new Date().toISOString(),
+        version: packageVersion(),
+        hypervisor: module.type,
+        vmmVersion,
+        accel,
+        given: parseConfig(split.config),
+        config: ordinaryConfig(config),
+        image,
+        shared: module.capabilities.sharedMemory === true,
+        files: await markFolder(draft.data.path),
+        assets: await markAssets(config),
+      });
+      report('ready', `the template ${name} is ready`);
+      return manifest;
+    } finally {
+      await draft.discard();
+    }
+  } finally {
+    scope.release();
+  }
+}
+
+/** Of a driver that leaves a template's memory in place it is known where that will be only later. */
+async function prepareTemplate(
+  split: SplitOptions,
+  report: (phase: Phase, message: string) => void,
+): Promise<Prepared> {
+  const { loadDriver } = await import('../hypervisors/registry.ts');
+  const module = await loadDriver(split.hypervisor);
+  for (const operation of ['pause', 'save', 'restore'] as const)
+    requireSupport(module.type, operation, module.capabilities.operations[operation]);
+  const config = keepsMemory(module) ? { ...split.config, ...someFiles } : split.config;
+  return prepare({ ...split, config }, report);
+}
+
+function keepsMemory(module: Prepared['module']): boolean {
+  return module.fields.uses.bootToBeTemplate === true;
+}
+
+interface Work {
+  report: (phase: Phase, message: string) => void;
+  call: { signal: AbortSignal };
+  setup: TemplateOptions['setup'];
+}
+
+async function bootAndSave(
+  prepared: Prepared,
+  { cpuLimit, startTimeoutMs }: SplitOptions,
+  { id, data }: DraftTemplate,
+  { report, call, setup }: Work,
+): Promise<void> {
+  const files = { memoryPath: path.join(data.path, 'memory'), devicesStatePath: path.join(data.path, 'state') };
+  const config: HypervisorConfig = keepsMemory(prepared.module) ? { ...prepared.config, ...files } : prepared.config;
+  const toBe = { ...prepared, config, name: `template-${id}`, cpuLimit, startTimeoutMs };
+  const { held, link } = await bringUp(toBe, report, call);
+  try {
+    try {
+      await setup?.(link.agent, call);
+    } finally {
+      // The agent waits for the next client from here on.
+      await link.close();
+    }
+    await pauseVm(held, call);
+    await held.hypervisor.save(data.path, call);
+  } catch (error) {
+    await rm(data.path, { recursive: true, force: true });
+    throw error;
+  } finally {
+    await tearDown(held);
+  }
+}

@@ -1,0 +1,188 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeTemplate } from '../../src/factory/template-manifest.ts';
+import { TemplateStore } from '../../src/factory/template-store.ts';
+import { listTemplates, type Template } from '../../src/sandbox/template.ts';
+import { Vm } from '../../src/sandbox/vm.ts';
+import { places } from '../../src/state/paths.ts';
+import { codeOf, failure } from '../fakes/failure.ts';
+import { keepsAcrossTests } from '../support/leaks.ts';
+import { smallGuest } from './guest.ts';
+
+const read = async (vm: Vm, command: string): Promise<string> =>
+  (await vm.exec(command, { check: true })).stdout.trim();
+
+/** KiB of a VM's memory that it has for itself, and that it shares, by /proc/PID/smaps: of the mapping of the template's file. */
+async function mapping(vm: Vm, file: string): Promise<{ own: number; rss: number }> {
+  const { pid } = await vm.inspect();
+  const smaps = readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+  const sums = { own: 0, rss: 0 };
+  for (const part of smaps.filter((it) => it.split('\n')[0]?.endsWith(file) === true)) {
+    sums.own += Number(/^Private_Dirty:\s+(\d+)/m.exec(part)?.[1]);
+    sums.rss += Number(/^Rss:\s+(\d+)/m.exec(part)?.[1]);
+  }
+  return sums;
+}
+
+describe('a template of a real guest', () => {
+  let template: Template<Vm>;
+  keepsAcrossTests('file', /templates/);
+
+  beforeAll(async () => {
+    template = await Vm.template({
+      ...smallGuest,
+      maxVcpus: 2,
+      memorySlots: 2,
+      setup: async (guest) => void (await guest.exec('mkdir /srv && echo done >/srv/set-up', { check: true })),
+    });
+  });
+  afterAll(async () => {
+    await template.remove();
+  });
+
+  it('has clones that are machines of their own, before their first command', async () => {
+    const clones = await Promise.all([template.clone({ name: 'one' }), template.clone({ name: 'two' })]);
+    try {
+      const [one, two] = clones;
+      for (const clone of clones) {
+        // Once at the template's boot, once as a clone: the reseed itself, since two draws that differ prove nothing.
+        expect((await clone.agent.info()).reseeds).toBe(2);
+        expect(await read(clone, 'cat /srv/set-up')).toBe('done');
+        expect(await read(clone, 'hostname')).toBe(clone.name);
+        expect(await read(clone, 'cat /etc/machine-id')).toMatch(/^[0-9a-f]{32}$/);
+        expect(Math.abs(Number(await read(clone, 'date +%s')) - Date.now() / 1000)).toBeLessThan(3);
+      }
+      expect(await read(one, 'cat /etc/machine-id')).not.toBe(await read(two, 'cat /etc/machine-id'));
+      expect(one.agent.bootId).toBe(two.agent.bootId);
+
+      // What one writes no other sees, nor one that comes later.
+      await one.exec('echo secret >/srv/mine; echo changed >/srv/set-up', { check: true });
+      expect(await read(two, 'ls /srv; cat /srv/set-up')).toBe('set-up\ndone');
+      const third = await template.clone();
+      expect(await read(third, 'ls /srv; cat /srv/set-up')).toBe('set-up\ndone');
+      await third.remove();
+
+      // Most of what they have touched is the template's own pages still.
+      const file = path.join(template.info.folder, 'memory');
+      const { own, rss } = await mapping(one, file);
+      expect(rss).toBeGreaterThan(0);
+      expect(own).toBeLessThan(rss);
+    } finally {
+      for (const clone of clones) await clone.remove();
+    }
+  });
+
+  it('makes up for more vCPUs and memory by hot-plug, and refuses every other difference by its name', async () => {
+    const clone = await template.clone({ vcpus: 2, memoryMiB: 384 });
+    try {
+      expect(await read(clone, 'nproc')).toBe('2');
+      expect(await clone.inspect()).toMatchObject({ vcpus: 2, memoryMiB: 384 });
+    } finally {
+      await clone.remove();
+    }
+    const error = await failure(template.clone({ memoryMiB: 128, machineType: 'pc', cpuModel: 'qemu64' }));
+    expect(error.code).toBe('INVALID_CONFIG');
+    for (const field of ['memoryMiB', 'machineType', 'cpuModel']) expect(error.message).toContain(field);
+  });
+
+  it('a clone is saved, restored and started anew like any other VM', async () => {
+    const scratch = mkdtempSync(path.join(tmpdir(), 'polyvisor-clone-'));
+    const clone = await template.clone();
+    try {
+      await clone.exec('echo kept >/srv/kept', { check: true });
+      await clone.snapshot(path.join(scratch, 'saved'));
+      const restored = await Vm.restore(path.join(scratch, 'saved'));
+      expect(await read(restored, 'cat /srv/kept; hostname')).toBe(`kept\n${restored.name}`);
+      await restored.remove();
+      await clone.stop({ force: true });
+      await clone.start();
+      // It has booted: nothing of the template is in its memory.
+      expect(await read(clone, 'ls /srv 2>/dev/null | wc -l')).toBe('0');
+    } finally {
+      await clone.remove();
+      rmSync(scratch, { recursive: true });
+    }
+  });
+
+  it('its clones go on when it is removed, and others are refused', async () => {
+    const other = await Vm.template({ ...smallGuest, name: 'other', memory: 'disk' });
+    expect(other.info.memory).toBe('disk');
+    const clone = await other.clone();
+    try {
+      await other.remove();
+      expect(existsSync(other.info.folder)).toBe(false);
+      expect(await read(clone, 'find / -xdev -name busybox | wc -l')).not.toBe('0');
+      expect(await codeOf(other.clone())).toBe('NOT_FOUND');
+    } finally {
+      await clone.remove();
+    }
+  });
+
+  it('one that is cut, changed, of another QEMU or without its memory is refused, and no VM is left', async () => {
+    const store = new TemplateStore();
+    const manifest = await store.read(template.name);
+    const memory = path.join(template.info.folder, 'memory');
+    const refused = async (code: string): Promise<void> => {
+      expect(await codeOf(template.clone())).toBe(code);
+      expect(await listTemplates()).toMatchObject([{ state: 'broken' }]);
+    };
+    const copy = mkdtempSync(path.join(tmpdir(), 'polyvisor-memory-'));
+    execFileSync('cp', ['--sparse=always', '--preserve=all', memory, path.join(copy, 'memory')]);
+    const again = (): unknown =>
+      execFileSync('cp', ['--sparse=always', '--preserve=all', path.join(copy, 'memory'), memory]);
+    try {
+      truncateSync(memory, 4096);
+      await refused('FILE_INVALID');
+      again();
+      writeFileSync(memory, 'x', { flag: 'r+' });
+      await refused('FILE_INVALID');
+      again();
+      const state = path.join(template.info.folder, 'state');
+      const saved = readFileSync(state);
+      writeFileSync(
+        state,
+        saved.map((byte, at) => (at === saved.length >> 1 ? byte ^ 1 : byte)),
+      );
+      await refused('FILE_INVALID');
+      writeFileSync(state, saved);
+      await writeTemplate(store.folder(template.name), { ...manifest, vmmVersion: '5.2.0' }, places());
+      expect((await failure(template.clone())).message).toContain('qemu 5.2.0, and this host has');
+      await writeTemplate(store.folder(template.name), manifest, places());
+      rmSync(memory);
+      await refused('FILE_NOT_FOUND');
+      expect(await Vm.list()).toEqual([]);
+    } finally {
+      again();
+      rmSync(copy, { recursive: true });
+    }
+    const clone = await template.clone();
+    await clone.remove();
+  });
+});
+
+it('the fields of virtcontainers make and use a template by hand', async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'polyvisor-by-hand-'));
+  const files = { memoryPath: path.join(folder, 'memory'), devicesStatePath: path.join(folder, 'state') };
+  try {
+    const made = await Vm.create({ ...smallGuest, ...files, bootToBeTemplate: true });
+    try {
+      await made.exec('echo by hand >/root-of-template', { check: true });
+      await made.snapshot(path.join(folder, 'saved'));
+      expect((await made.inspect()).status).toBe('paused');
+    } finally {
+      await made.remove();
+    }
+    expect(await codeOf(Vm.create({ ...smallGuest, ...files, bootToBeTemplate: true }))).toBe('IO');
+    const clone = await Vm.create({ ...smallGuest, ...files, bootFromTemplate: true });
+    try {
+      expect(await read(clone, 'cat /root-of-template')).toBe('by hand');
+    } finally {
+      await clone.remove();
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
