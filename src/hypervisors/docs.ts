@@ -1,4 +1,3 @@
-import { hypervisorTypes } from '../config/hypervisor-type.ts';
 import { operations, type Support } from './capabilities.ts';
 import { deviceKinds } from './device.ts';
 import { driverTypes, loadDriver } from './registry.ts';
@@ -6,7 +5,6 @@ import { driverTypes, loadDriver } from './registry.ts';
 /** docs/hypervisors.md, from the capabilities that the drivers declare. */
 export async function hypervisorDocs(): Promise<string> {
   const modules = await Promise.all(driverTypes().map(loadDriver));
-  const missing = hypervisorTypes.filter((type) => !driverTypes().includes(type));
   const notes: string[] = [];
   const cell = (support: Support): string => {
     if (support === true) return 'yes';
@@ -23,8 +21,6 @@ export async function hypervisorDocs(): Promise<string> {
     '',
     'Generated from the capabilities that each driver declares (`npm run docs`). An operation that is not supported rejects with',
     '`UNSUPPORTED` and the reason below; nothing succeeds without doing what it says.',
-    '',
-    `No driver yet in this version: ${missing.join(', ')}.`,
     '',
     '## Operations',
     '',

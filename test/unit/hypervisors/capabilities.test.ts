@@ -4,21 +4,13 @@ import { deviceKinds } from '../../../src/hypervisors/device.ts';
 import { driverTypes, loadDriver } from '../../../src/hypervisors/registry.ts';
 import { matrix } from './matrix.ts';
 
-/**
- * Cells that must work and that this version does not offer. Each entry that has come to work must leave the list: the test fails
- * until it does. Types that have no driver at all are not listed.
- */
-const notYet: Readonly<Record<string, readonly string[]>> = {
-  qemu: ['net start', 'net hotAdd', 'fs start', 'vsock start', 'serial-port start', 'vfio start', 'vhost-user start'],
-};
-
 describe.each(driverTypes())('%s', (type) => {
-  it('does all that the matrix asks of it, but for what is not there yet', async () => {
+  it('does all that the matrix asks of it', async () => {
     const { capabilities } = await loadDriver(type);
     const lacking = matrix
       .filter(({ cells, support }) => cells[type] === 'W' && support(capabilities) !== true)
       .map(({ what }) => what);
-    expect(lacking).toEqual(notYet[type] ?? []);
+    expect(lacking).toEqual([]);
   });
 
   it('says why of everything that it does not do, as the end of a sentence', async () => {
@@ -50,10 +42,6 @@ describe.each(driverTypes())('%s', (type) => {
       expect([operation, typeof driver[operation] === 'function']).toEqual([operation, declared]);
     }
   });
-});
-
-it('no driver that is listed as lacking something is missing', () => {
-  expect(Object.keys(notYet).filter((type) => !driverTypes().some((known) => known === type))).toEqual([]);
 });
 
 it('a refusal names operation, VMM and reason', () => {
