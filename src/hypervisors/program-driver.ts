@@ -144,7 +144,18 @@ export abstract class ProgramDriver {
 
   async cleanup(): Promise<void> {
     await this.vmm.cleanup();
-    await this.vmm.removeFiles(this.#parts.plan(this.context, this.#binary));
+    const plan = this.#planned();
+    if (plan !== undefined) await this.vmm.removeFiles(plan);
+  }
+
+  /** The plan, if there can be one; for a configuration that it refuses, nothing was made. */
+  #planned(): LaunchPlan | undefined {
+    try {
+      return this.#parts.plan(this.context, this.#binary);
+    } catch (error) {
+      if (error instanceof VmError) return undefined;
+      throw error;
+    }
   }
 
   async saveState(): Promise<ProgramState> {

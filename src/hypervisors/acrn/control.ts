@@ -25,23 +25,29 @@ export class AcrnControl {
 
   /**
    * Puts a file into a disk that was started without one.
+   * @param onUnanswered called before it fails without an answer: acrn-dm may have done it, or may do it later
    * @throws {VmError} VMM_FAILED when acrn-dm refuses, which it does without saying why; TIMEOUT when it does not answer
    */
-  async insertDisk(slot: number, optionsOfFile: string, options: CallOptions = {}): Promise<void> {
+  async insertDisk(
+    slot: number,
+    optionsOfFile: string,
+    onUnanswered: () => void,
+    options: CallOptions = {},
+  ): Promise<void> {
     const words = `${slot},${optionsOfFile}`;
     if (Buffer.byteLength(words) > maxArgumentBytes)
       throw new VmError('INVALID_ARGUMENT', `acrn-dm takes ${maxArgumentBytes} bytes at most to swap a disk in`, {
         field: 'path',
         advice: 'Use a shorter path.',
       });
-    if (await this.#send({ command: 'blkrescan', arguments: words }, options)) return;
+    if (await this.#send({ command: 'blkrescan', arguments: words }, onUnanswered, options)) return;
     throw new VmError('VMM_FAILED', `acrn-dm refused to put ${optionsOfFile} into slot ${slot}`, {
       operation: 'blkrescan',
       advice: 'Its size must be a multiple of 512 bytes. The reason is in `polyvisor logs --source vmm`.',
     });
   }
 
-  async #send(command: MonitorCommand, options: CallOptions): Promise<boolean> {
+  async #send(command: MonitorCommand, onUnanswered: () => void, options: CallOptions): Promise<boolean> {
     const limit = options.timeoutMs ?? answerMs;
     const scope = callScope(`${command.command} in acrn-dm`, { signal: options.signal, timeoutMs: limit });
     const held = await lock(this.#context.stateFolder, 'monitor', { signal: scope.signal }).catch((error: unknown) => {
@@ -53,6 +59,9 @@ export class AcrnControl {
       try {
         stream.write(JSON.stringify(command));
         return await scope.race(answerOf(stream));
+      } catch (error) {
+        onUnanswered();
+        throw error;
       } finally {
         stream.destroy();
       }

@@ -16,6 +16,8 @@ export interface Placed {
   slot?: number | undefined;
   /** it was swapped into a disk that was there */
   swapped?: boolean | undefined;
+  /** acrn-dm was asked for that, and did not answer: its place is taken, whether the guest has it or not */
+  unsure?: boolean | undefined;
   /** of a disk that is a file, when it was added */
   sizeBytes?: number | undefined;
 }

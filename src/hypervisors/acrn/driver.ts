@@ -157,14 +157,25 @@ export class AcrnDriver extends ProgramDriver implements Driver {
 
   async hotplugAddDevice(device: Device, options: CallOptions = {}): Promise<{ guestPath?: string }> {
     this.#requireAlive();
+    let failure: unknown;
     const { slot } = await addPlaced(this.context.stateFolder, options, async (before) => {
       const placed = await placeSwapped(this.context, before, device);
       if (placed.device.kind !== 'block' || placed.slot === undefined)
         throw new VmError('INTERNAL', 'no disk was placed');
-      await this.#control.insertDisk(placed.slot, fileOptions(placed.device, this.context.config), options);
-      return placed;
+      let unsure = false;
+      const disk = fileOptions(placed.device, this.context.config);
+      try {
+        await this.#control.insertDisk(placed.slot, disk, () => (unsure = true), options);
+      } catch (error) {
+        if (!unsure) throw error;
+        failure = error;
+      }
+      return { ...placed, unsure };
     });
-    return slot === undefined ? {} : { guestPath: pciAddress(slot) };
+    const guestPath = pciAddress(slot ?? 0);
+    if (failure === undefined) return { guestPath };
+    const advice = `acrn-dm may have put it in, or do so later: look at ${guestPath} in the guest. The VM keeps the file.`;
+    throw VmError.from(failure).with({ advice });
   }
 
   async check(): Promise<void> {

@@ -46,6 +46,7 @@ export const fields: FieldUse = {
     enableIoThreads: 'a disk of ACRN gets a thread of its own by `ioThread` of the device',
     enableVhostUserStore: noVhostUser,
     entropySource: 'acrn-dm reads /dev/random, and no other source',
+    entropySourceList: annotations,
     fileBackedMemRootDir: hugeAlways,
     fileBackedMemRootList: annotations,
     firmware: 'this driver boots kernels without a firmware',

@@ -25,8 +25,8 @@ export function findAcrnDm(_host: HostFacts, hypervisorPath?: string): Promise<H
     name: 'acrn-dm',
     program: 'acrn-dm',
     path: hypervisorPath,
-    // `DM: 3.4-unstable-... build by ...`
-    version: /^DM: (\d+\.\d+\S*)/m,
+    // `DM: 3.4-unstable-2025-09-05-12:31:42-d61d98cf8 build by ...`; a build of the device model alone leaves the version out.
+    version: /^DM: -?((?:\d+\.\d+|\d{4}-\d\d-\d\d)\S*)/m,
     // Older ones want other arguments; 3.4 is the one that was tried.
     oldest: [3, 3],
     install: 'Build it from the sources of ACRN (`make devicemodel`), or name its path with `hypervisorPath`.',

@@ -31,18 +31,7 @@ export class FakeGuest {
    */
   static async start(vsock: string, console: (text: string) => void, announce: boolean): Promise<FakeGuest> {
     const folder = path.resolve('guest');
-    mkdirSync(folder, { recursive: true });
-    const program = process.env['FAKE_AGENT'] ?? '';
-    const agent = spawn(
-      '/usr/bin/setpriv',
-      ['--pdeathsig', 'KILL', '--', program, '--host', folder, '--channels', String(channels)],
-      { stdio: ['ignore', 'pipe', 'inherit'], cwd: '/', env: { PATH: '/usr/bin:/bin' } },
-    );
-    for await (const line of createInterface(agent.stdout)) {
-      console(`${line}\n`);
-      if (line.endsWith('ready')) break;
-    }
-    agent.stdout.resume();
+    const agent = await startAgent(folder, console);
     const guest = new FakeGuest(agent, folder, vsock);
     if (announce)
       net
@@ -107,6 +96,27 @@ export class FakeGuest {
     client.write('OK 1073741824\n');
     client.pipe(agent).pipe(client);
   }
+}
+
+/**
+ * Starts the real agent as a process of the host that ends with this one, and waits until it listens.
+ * @param folder its channels are sockets in it
+ * @param console what the guest prints goes there
+ */
+export async function startAgent(folder: string, console: (text: string) => void): Promise<ChildProcess> {
+  mkdirSync(folder, { recursive: true });
+  const program = process.env['FAKE_AGENT'] ?? '';
+  const agent = spawn(
+    '/usr/bin/setpriv',
+    ['--pdeathsig', 'KILL', '--', program, '--host', folder, '--channels', String(channels)],
+    { stdio: ['ignore', 'pipe', 'inherit'], cwd: '/', env: { PATH: '/usr/bin:/bin' } },
+  );
+  for await (const line of createInterface(agent.stdout)) {
+    console(`${line}\n`);
+    if (line.endsWith('ready')) break;
+  }
+  agent.stdout.resume();
+  return agent;
 }
 
 /** Names threads of this process as a VMM names those that run vCPUs. */

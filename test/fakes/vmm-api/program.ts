@@ -6,14 +6,21 @@ export interface FakeOptions {
   version: string;
   /** such as `PUT /vsock:die` (server.ts) */
   fault?: string | undefined;
+  /** what else, by the names of the variables */
+  env?: Readonly<Record<string, string>>;
 }
 
 /** Where the vendors' descriptions are looked for. */
 export const specsFolder: string = process.env['POLYVISOR_SPECS'] ?? path.resolve('../shared/specs');
 
 /** A shell script that is a fake VMM: it says its version at once, and runs a program in TypeScript for all else. */
-export function fakeProgram(main: URL, versionLine: string, { version, fault = '' }: FakeOptions): string {
+export function fakeProgram(
+  main: URL,
+  versionLine: string,
+  { version, fault = '', env: more = {} }: FakeOptions,
+): string {
   const env = {
+    ...more,
     PATH: '/usr/bin:/bin',
     FAKE_AGENT: agentBinary,
     FAKE_FAULT: fault,
