@@ -12,6 +12,8 @@ export {
   type TemplateInfo,
   type TemplateSummary,
 } from './sandbox/template.ts';
+export type { FactoryOptions, FactoryVmOptions, VmFactory } from './sandbox/vm-factory.ts';
+export type { FactoryKind, FactoryVmStatus } from './factory/factory.ts';
 export type { TemplateOptions } from './sandbox/make-template.ts';
 export type { MemoryPlace } from './factory/memory-folder.ts';
 export type { VmConnectOptions } from './sandbox/open-vm.ts';
@@ -27,6 +29,16 @@ export type { LogFacts, Logger } from './sandbox/telemetry.ts';
 export type { Phase, VmEvent, VmEventListener } from './sandbox/events.ts';
 export { inspectVm, removeVm, type VmInspection, type VmSummary } from './sandbox/inspect.ts';
 export type { VmResizeOptions, VmResizeResult } from './sandbox/resize.ts';
+export {
+  inspectSnapshot,
+  listSnapshots,
+  removeSnapshot,
+  type SnapshotInfo,
+  type SnapshotSummary,
+} from './sandbox/snapshot-store.ts';
+export type { SnapshotManifest } from './sandbox/snapshot-manifest.ts';
+export type { FileMark } from './factory/file-mark.ts';
+export type { ForkOptions } from './sandbox/fork.ts';
 export type { RestoreOptions, SnapshotOptions } from './sandbox/snapshot.ts';
 export { planVm, type PlannedVm } from './sandbox/plan.ts';
 export { doctor, type DoctorReport, type HypervisorReport } from './sandbox/doctor.ts';

@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 import { cliRunCpuMs, lsMs } from './cli.ts';
 import { coldBoot, guestBootInstructionsMs } from './cold-boot.ts';
+import { cloneFigures } from './clone.ts';
 import { copyFigures } from './copy.ts';
 import { execFigures } from './exec.ts';
 import { hotPlug } from './hot-plug.ts';
@@ -35,6 +36,8 @@ const runCpu = await cliRunCpuMs(9);
 const parallel = await parallelBoot(8, 5, report);
 report('hot-plug');
 const plug = await hotPlug(pairs, report);
+report('clones');
+const clone = await cloneFigures(pairs, report);
 report('instructions of the boot');
 const instructions = await guestBootInstructionsMs(5);
 
@@ -57,6 +60,14 @@ const rows: Record<string, Row> = {
       { value: ratio.value, high: ratio.high, bound: { most } },
     ]),
   ),
+  cloneRatio: { value: clone.ofBoot.value, high: clone.ofBoot.high, bound: { most: 0.1 } },
+  cloneByHandRatio: { value: clone.byHand.value, high: clone.byHand.high, bound: { most: 1.2 } },
+  cloneMs: { value: clone.cloneMs },
+  cloneFromDiskRatio: { value: clone.onDisk.value, high: clone.onDisk.high },
+  cloneMemoryMiB: { value: clone.memoryMiB },
+  forkPauseMs: { value: clone.forkPauseMs },
+  cacheTakeMs: { value: clone.takeMs },
+  cacheTakeRatio: { value: clone.taken.value, high: clone.taken.high, bound: { most: 0.5 } },
   versionRatio: { value: version.value, high: version.high, bound: { most: 1.6 } },
   residentProcesses: { value: exec.residentProcesses, bound: { most: 0 } },
 };

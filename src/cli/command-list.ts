@@ -78,6 +78,12 @@ export const commandList: readonly CommandEntry[] = [
     load: async () => (await import('./commands/snapshot.ts')).snapshot(),
   },
   {
+    name: 'fork',
+    group: 'Life of a VM',
+    summary: 'make VMs that go on where a running one is',
+    load: async () => (await import('./commands/fork.ts')).fork(),
+  },
+  {
     name: 'factory',
     group: 'Life of a VM',
     summary: 'make templates, from which VMs are cloned',

@@ -1,13 +1,10 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { assetPath } from '../config/assets.ts';
 import type { HypervisorConfig, VmConfigInput } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import type { Places } from '../state/paths.ts';
 import { readSigned, writeSigned } from '../state/signed-file.ts';
+import { changeOf, type FileMark, markFile } from './file-mark.ts';
 
 /** What a template is of. */
 export interface TemplateManifest {
@@ -41,17 +38,8 @@ export interface TemplateManifest {
   assets: Readonly<Record<string, FileMark>>;
 }
 
-/** By what a file is known again. */
-export interface FileMark {
-  bytes: number;
-  /** milliseconds since the epoch of the last change; a file whose content is hashed may have another */
-  modifiedMs: number;
-  /** SHA-256, hexadecimal; absent for memory, of which every clone would have to read all */
-  sha256?: string | undefined;
-}
-
-/** Files up to this size are read whenever a clone is made; of larger ones only size and time are compared. */
-const hashedBytes = 4 * 2 ** 20;
+/** Files up to this size are read whenever a clone is made; of larger ones, such as memory, only size and time are compared. */
+export const hashedBytes: number = 4 * 2 ** 20;
 
 const manifestName = 'template.json';
 
@@ -71,19 +59,12 @@ export async function readTemplate(folder: string, at: Places): Promise<Template
   });
 }
 
-/** Marks of all files in a folder. @throws {VmError} IO */
-export async function markFolder(folder: string): Promise<Record<string, FileMark>> {
-  const marks: Record<string, FileMark> = {};
-  for (const name of (await readdir(folder)).toSorted()) marks[name] = await mark(path.join(folder, name), false);
-  return marks;
-}
-
 /** Marks of the files that a configuration boots. @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE */
 export async function markAssets(config: HypervisorConfig): Promise<Record<string, FileMark>> {
   const marks: Record<string, FileMark> = {};
   for (const type of ['kernel', 'initrd', 'image', 'firmware'] as const) {
     const file = assetPath(config, type);
-    if (file !== undefined) marks[file] = await mark(file, true);
+    if (file !== undefined) marks[file] = await markFile(file);
   }
   return marks;
 }
@@ -94,7 +75,7 @@ export async function markAssets(config: HypervisorConfig): Promise<Record<strin
  */
 export async function checkFiles({ files, assets }: TemplateManifest, dataFolder: string): Promise<void> {
   for (const [name, expected] of Object.entries(files)) {
-    const changed = await difference(path.join(dataFolder, name), expected, { hashed: expected.bytes <= hashedBytes });
+    const changed = await changeOf(path.join(dataFolder, name), expected);
     if (changed === undefined) continue;
     throw new VmError('FILE_INVALID', `the template's file ${path.join(dataFolder, name)} ${changed}`, {
       path: path.join(dataFolder, name),
@@ -102,53 +83,12 @@ export async function checkFiles({ files, assets }: TemplateManifest, dataFolder
     });
   }
   for (const [file, expected] of Object.entries(assets)) {
-    const changed = await difference(file, expected, { hashed: false });
-    if (changed === undefined || (await hashOf(file)) === expected.sha256) continue;
+    // One that was only touched, or put there again, is the same one.
+    const { sha256, ...seen } = expected;
+    if ((await changeOf(file, seen)) === undefined || (await markFile(file)).sha256 === sha256) continue;
     throw new VmError('FILE_INVALID', `${file} has changed since the template was made`, {
       path: file,
       advice: 'Put the file back that the template was booted from, or make the template again.',
     });
   }
-}
-
-async function mark(file: string, large: boolean): Promise<FileMark> {
-  const { size, mtimeMs } = await look(file);
-  const sha256 = large || size <= hashedBytes ? await hashOf(file) : undefined;
-  return { bytes: size, modifiedMs: mtimeMs, sha256 };
-}
-
-/** How a file is another one than it was, in words. */
-async function difference(
-  file: string,
-  expected: FileMark,
-  { hashed }: { hashed: boolean },
-): Promise<string | undefined> {
-  const { size, mtimeMs } = await look(file);
-  if (size !== expected.bytes) return `has ${size} bytes, and had ${expected.bytes}`;
-  if (hashed) {
-    const found = createHash('sha256').update(await readFile(file));
-    return found.digest('hex') === expected.sha256 ? undefined : 'has changed';
-  }
-  return mtimeMs === expected.modifiedMs ? undefined : 'has changed';
-}
-
-async function look(file: string): Promise<{ size: number; mtimeMs: number }> {
-  return stat(file).catch((error: unknown) => fail(file, error));
-}
-
-async function hashOf(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash).catch((error: unknown) => fail(file, error));
-  return hash.digest('hex');
-}
-
-function fail(file: string, error: unknown): never {
-  const { code: errno, message } = error as NodeJS.ErrnoException;
-  const missing = errno === 'ENOENT' || errno === 'ENOTDIR';
-  throw new VmError(missing ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE', `${file}: ${message}`, {
-    path: file,
-    errno,
-    cause: error,
-    advice: missing ? 'Make the template again: memory in tmpfs is gone when the host has rebooted.' : undefined,
-  });
 }

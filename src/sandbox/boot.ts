@@ -66,7 +66,11 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
 }
 
 /** Gives a guest what no other guest has: entropy and its names, and the time. */
-async function makeItsOwn(agent: GuestAgent, { name, machineFrom }: BootFacts, call: CallOptions): Promise<void> {
+export async function makeItsOwn(
+  agent: GuestAgent,
+  { name, machineFrom }: Pick<BootFacts, 'name' | 'machineFrom'>,
+  call: CallOptions,
+): Promise<void> {
   const own = { entropy: randomBytes(64), clockNs: BigInt(Date.now()) * 1_000_000n, hostname: name };
   const machineId =
     machineFrom !== undefined && agent.features.has('machine-id') ? machineIdOf(machineFrom) : undefined;

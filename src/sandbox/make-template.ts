@@ -7,7 +7,8 @@ import { packageVersion } from '../config/package-version.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import { type MemoryPlace, parseMemoryPlace } from '../factory/memory-folder.ts';
-import { markAssets, markFolder, type TemplateManifest } from '../factory/template-manifest.ts';
+import { markFolder } from '../factory/file-mark.ts';
+import { hashedBytes, markAssets, type TemplateManifest } from '../factory/template-manifest.ts';
 import { type DraftTemplate, TemplateStore } from '../factory/template-store.ts';
 import type { GuestAgent } from '../guest/agent.ts';
 import { requireSupport } from '../hypervisors/capabilities.ts';
@@ -68,7 +69,7 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
         config: ordinaryConfig(config),
         image,
         shared: module.capabilities.sharedMemory === true,
-        files: await markFolder(draft.data.path),
+        files: await markFolder(draft.data.path, hashedBytes),
         assets: await markAssets(config),
       });
       report('ready', `the template ${name} is ready`);

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { assetPath } from '../config/assets.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
-import { writeAtomically } from '../state/atomic-file.ts';
+import { changeOf, type FileMark } from '../factory/file-mark.ts';
+import { type Places, places } from '../state/paths.ts';
+import { readSigned, writeSigned } from '../state/signed-file.ts';
 
 /** What a snapshot is of, beside what its VMM's driver wrote. */
 export interface SnapshotManifest {
@@ -16,47 +17,58 @@ export interface SnapshotManifest {
   /** the VM that was saved */
   name: string;
   hypervisor: string;
+  /** of the VMM, as it says it; absent for one that says none */
+  vmmVersion?: string | undefined;
   accel: 'kvm' | 'tcg';
   /** complete, so that later defaults don't change it */
   config: HypervisorConfig;
   image?: string | undefined;
   /** what it had by then, after what resizes there were */
   size: { vcpus?: number | undefined; memoryMiB?: number | undefined };
+  /** what the VMM's driver wrote, by name */
+  files: Readonly<Record<string, FileMark>>;
   /** SHA-256 by path: files of the host of which the guest holds parts in its memory */
   assets: Readonly<Record<string, string>>;
 }
 
-/** As it is on disk. Its configuration is not checked field by field when it is read: that it is unchanged is enough. */
-interface StoredManifest extends SnapshotManifest {
-  /** SHA-256 of the rest */
-  digest: string;
-}
-
 const manifestName = 'snapshot.json';
 
-/** The last thing that is written: a folder without it holds no snapshot. */
-export async function writeManifest(folder: string, manifest: SnapshotManifest): Promise<void> {
-  const stored: StoredManifest = { ...manifest, digest: digestOf(manifest) };
-  await writeAtomically(path.join(folder, manifestName), `${JSON.stringify(stored, undefined, 2)}\n`);
+/** The last thing that is written: a folder without it holds no snapshot. @throws {VmError} IO, PERMISSION */
+export async function writeManifest(folder: string, manifest: SnapshotManifest, at: Places = places()): Promise<void> {
+  await writeSigned(path.join(folder, manifestName), manifest, at);
 }
 
-/** @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID when the folder holds no snapshot of this version's form */
-export async function readManifest(folder: string): Promise<SnapshotManifest> {
+/**
+ * What is in a folder. Its configuration is not checked field by field: that it is unchanged is enough.
+ * @param options trust: one that was written with another key is accepted, as of another host
+ * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID when the folder holds no snapshot of this version's form; PERMISSION when it
+ *   was written with another key
+ */
+export async function readManifest(
+  folder: string,
+  { trust = false, at = places() }: { trust?: boolean | undefined; at?: Places } = {},
+): Promise<SnapshotManifest> {
   const file = path.join(folder, manifestName);
-  let stored: Partial<StoredManifest> | null;
-  try {
-    stored = JSON.parse(await readFile(file, 'utf8')) as Partial<StoredManifest> | null;
-  } catch (error) {
-    const { code: errno } = error as NodeJS.ErrnoException;
-    const code = errno === 'ENOENT' ? 'FILE_NOT_FOUND' : errno === undefined ? 'FILE_INVALID' : 'FILE_UNREADABLE';
-    throw new VmError(code, `${folder} holds no snapshot`, { path: file, errno, cause: error });
+  const { value, ours } = await readSigned(file, { schema: 1, what: 'snapshot', at });
+  if (ours || trust) return value as unknown as SnapshotManifest;
+  throw new VmError('PERMISSION', `${file} was written with another key than this user's`, {
+    path: file,
+    advice:
+      'Who made a snapshot decides what its VMM does. If you trust its maker, say so: `--trust`, or `trust: true`.',
+  });
+}
+
+/**
+ * Makes sure that all files of a snapshot are there, and as they were written. All of them are read.
+ * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID
+ */
+export async function checkSnapshot(folder: string, { files }: SnapshotManifest): Promise<void> {
+  for (const [name, mark] of Object.entries(files)) {
+    const file = path.join(folder, path.basename(name));
+    const changed = await changeOf(file, mark);
+    if (changed === undefined) continue;
+    throw new VmError('FILE_INVALID', `the snapshot is damaged: ${file} ${changed}`, { path: file });
   }
-  if (stored?.schema !== 1)
-    throw new VmError('FILE_INVALID', `${file} is not what this version writes`, { path: file });
-  const { digest, ...manifest } = stored as StoredManifest;
-  if (digest !== digestOf(manifest))
-    throw new VmError('FILE_INVALID', `${file} is damaged: its digest is wrong`, { path: file });
-  return manifest;
 }
 
 /** Hashes of the files that a configuration boots. */
@@ -87,9 +99,4 @@ async function sha256(file: string): Promise<string> {
     throw new VmError(code, `${file}: ${message}`, { path: file, errno, cause: error });
   }
   return hash.digest('hex');
-}
-
-/** Of the text that it is written as: fields in the same order, no blanks. */
-function digestOf(manifest: SnapshotManifest): string {
-  return createHash('sha256').update(JSON.stringify(manifest)).digest('hex');
 }

@@ -5,6 +5,7 @@ import { readHostFacts } from '../config/host.ts';
 import { parseHypervisorType } from '../config/hypervisor-type.ts';
 import type { ConfinementLevel } from '../confinement/level.ts';
 import { VmError } from '../errors.ts';
+import { markFolder } from '../factory/file-mark.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { places } from '../state/paths.ts';
 import type { VmToBe } from './bring-up.ts';
@@ -12,7 +13,15 @@ import { chooseConfinement } from './choose-confinement.ts';
 import type { HeldVm } from './held-vm.ts';
 import { ordinaryConfig } from './ordinary-config.ts';
 import { pauseVm, resumeVm } from './pause-vm.ts';
-import { assetHashes, checkAssets, readManifest, type SnapshotManifest, writeManifest } from './snapshot-manifest.ts';
+import {
+  assetHashes,
+  checkAssets,
+  checkSnapshot,
+  readManifest,
+  type SnapshotManifest,
+  writeManifest,
+} from './snapshot-manifest.ts';
+import { requireThere, snapshotFolder } from './snapshot-store.ts';
 import { madeUpName } from './vm-name.ts';
 
 /** How a VM is saved. */
@@ -32,17 +41,20 @@ export interface RestoreOptions extends CallOptions {
   /** as for `Vm.create` */
   confinement?: ConfinementLevel | undefined;
   cpuLimit?: number | undefined;
+  /** accept a snapshot that was signed with another key than this user's, such as one of another host; default false */
+  trust?: boolean | undefined;
 }
 
 /**
- * Saves a VM's memory and devices into a new or empty folder. The VM stands still meanwhile, and goes on if it ran. Its disks are not part
+ * Saves a VM's memory and devices, under a name or into a new or empty folder. The VM stands still meanwhile, and goes on if it ran. Its disks are not part
  * of it: they must be as they are now when the snapshot is restored. Nothing is left in the folder when it fails.
- * @throws {VmError} INVALID_ARGUMENT when the folder holds something; INVALID_STATE, UNSUPPORTED, VMM_FAILED with the VMM's reason, IO,
+ * @param folder a name, or a path with a slash in it
+ * @throws {VmError} INVALID_ARGUMENT when the folder holds something; NAME_IN_USE; INVALID_STATE, UNSUPPORTED, VMM_FAILED with the VMM's reason, IO,
  *   TIMEOUT, ABORTED
  */
 export async function saveVm(held: HeldVm, folder: string, options: SnapshotOptions): Promise<SnapshotManifest> {
   const { onProgress, ...limits } = options;
-  const target = path.resolve(folder);
+  const target = snapshotFolder(folder);
   const scope = callScope(`snapshot of ${held.name}`, limits);
   const call = { signal: scope.signal };
   try {
@@ -64,10 +76,12 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
         createdAt: new Date().toISOString(),
         name: held.name,
         hypervisor: held.hypervisor.type,
+        vmmVersion: await versionOf(held),
         accel,
         config: ordinaryConfig(config),
         image,
         size: { vcpus, memoryMiB },
+        files: await markFolder(target, Number.POSITIVE_INFINITY),
         assets,
       };
       await writeManifest(target, manifest);
@@ -86,8 +100,10 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
  * @throws {VmError} FILE_NOT_FOUND, FILE_INVALID when there is no snapshot, or a file it needs has changed; UNKNOWN_HYPERVISOR
  */
 export async function vmOfSnapshot(folder: string, options: RestoreOptions): Promise<VmToBe> {
-  const restoreFrom = path.resolve(folder);
-  const manifest = await readManifest(restoreFrom);
+  const restoreFrom = snapshotFolder(folder);
+  await requireThere(folder);
+  const manifest = await readManifest(restoreFrom, { trust: options.trust });
+  await checkSnapshot(restoreFrom, manifest);
   await checkAssets(manifest.assets);
   const { config, accel, image, size } = manifest;
   const module = await loadDriver(parseHypervisorType(manifest.hypervisor));
@@ -96,6 +112,12 @@ export async function vmOfSnapshot(folder: string, options: RestoreOptions): Pro
   const confinement = await chooseConfinement(module, options.confinement, () => undefined);
   const decided = { name, networkNamespace, confinement, cpuLimit, restoreFrom };
   return { at: places(), host, module, config, accel, image, size, ...decided };
+}
+
+/** As the program says it that is found now: the one that runs is the same, unless it was replaced since. */
+async function versionOf({ hypervisor, context }: HeldVm): Promise<string | undefined> {
+  const module = await loadDriver(hypervisor.type);
+  return (await module.probe(await readHostFacts(), context.config.hypervisorPath)).version;
 }
 
 /** @returns whether the folder was made */
@@ -107,6 +129,8 @@ async function emptyFolder(folder: string): Promise<boolean> {
   } catch (error) {
     throw VmError.from(error, 'IO', { path: folder });
   }
+  if (path.dirname(folder) === places().snapshots)
+    throw new VmError('NAME_IN_USE', `there is a snapshot named ${path.basename(folder)} already`, { path: folder });
   throw new VmError('INVALID_ARGUMENT', `${folder} is not empty`, { path: folder, operation: 'save' });
 }
 

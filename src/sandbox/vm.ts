@@ -7,6 +7,7 @@ import type { VmmEvent } from '../hypervisors/vmm-event.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
 import { tearDown } from './bring-up.ts';
 import { followEvents, type FollowOptions } from './follow-events.ts';
+import type { ForkOptions } from './fork.ts';
 import { getOrCreate } from './get-or-create.ts';
 import { describeVm, listVms, type VmInspection, type VmSummary } from './inspect.ts';
 import { type LifeEvent, noteEvent } from './life-events.ts';
@@ -22,6 +23,7 @@ import { statisticsOf, type VmStatistics, watchStatistics, type WatchStatisticsO
 import { endVm, recordEnd, settleHeld, type VmStopOptions } from './stop-vm.ts';
 import type { TemplateOptions } from './make-template.ts';
 import { inspectTemplate, Template } from './template.ts';
+import type { FactoryOptions, VmFactory } from './vm-factory.ts';
 import { splitOptions, type VmOptions } from './vm-options.ts';
 import { VmGuest } from './vm-guest.ts';
 
@@ -86,7 +88,8 @@ export class Vm extends VmGuest {
 
   /**
    * Makes a VM that goes on where a snapshot was made; resolves when its guest answers, with fresh entropy, the time and its new name.
-   * @throws {VmError} FILE_NOT_FOUND, FILE_INVALID, INVALID_NAME, NAME_IN_USE, HYPERVISOR_NOT_FOUND, START_FAILED, TIMEOUT, ABORTED
+   * @param folder a snapshot's name, or the path of its folder, with a slash in it
+   * @throws {VmError} NOT_FOUND, PERMISSION when it was signed with another key, FILE_NOT_FOUND, FILE_INVALID, INVALID_NAME, NAME_IN_USE, HYPERVISOR_NOT_FOUND, START_FAILED, TIMEOUT, ABORTED
    */
   static async restore(folder: string, options: RestoreOptions = {}): Promise<Vm> {
     return new Vm(await restoreVm(folder, options));
@@ -104,6 +107,15 @@ export class Vm extends VmGuest {
   /** Takes up a template that there is. @throws {VmError} NOT_FOUND, FILE_INVALID, FILE_UNREADABLE, INVALID_NAME, PERMISSION */
   static async openTemplate(name: string): Promise<Template<Vm>> {
     return new Template(await inspectTemplate(name), (options) => Vm.create(options));
+  }
+
+  /**
+   * A factory of VMs: booted, or cloned from a template, and with `cache` kept ready, so that one is there in a few milliseconds.
+   * @throws {VmError} INVALID_ARGUMENT, INVALID_CONFIG, INVALID_NAME, NOT_FOUND when there is no such template
+   */
+  static async factory(options: FactoryOptions = {}): Promise<VmFactory<Vm>> {
+    const { openFactory } = await import('./vm-factory.ts');
+    return openFactory(options, (opened) => new Vm(opened));
   }
 
   /** All VMs of this user, running or not. Never fails because of one of them. */
@@ -191,12 +203,24 @@ export class Vm extends VmGuest {
   }
 
   /**
-   * Saves memory and devices into a new or empty folder; the VM stands still meanwhile. Disks are not part of it.
-   * @throws {VmError} INVALID_ARGUMENT, INVALID_STATE, UNSUPPORTED, VMM_FAILED, IO, TIMEOUT, ABORTED
+   * Saves memory and devices; the VM stands still meanwhile. Disks are not part of it.
+   * @param folder a name (`Vm.restore`, `listSnapshots`), or the path of a new or empty folder, with a slash in it
+   * @throws {VmError} INVALID_ARGUMENT, NAME_IN_USE, INVALID_STATE, UNSUPPORTED, VMM_FAILED, IO, TIMEOUT, ABORTED
    */
   async snapshot(folder: string, options: SnapshotOptions = {}): Promise<void> {
     const { saveVm } = await import('./snapshot.ts');
     await saveVm(this.held, folder, options);
+  }
+
+  /**
+   * Makes VMs that go on where this one is now, each with entropy, a name and a machine id of its own. This one stands still while it is
+   * saved: for tens of milliseconds where its memory is a file (`fileBackedMemRootDir`), which the forks then share copy-on-write.
+   * @throws {VmError} INVALID_ARGUMENT, INVALID_NAME, NAME_IN_USE, INVALID_STATE, UNSUPPORTED, VMM_FAILED, IO, TIMEOUT, ABORTED; no fork is
+   *   left then
+   */
+  async fork(count = 1, options: ForkOptions = {}): Promise<Vm[]> {
+    const { forkVm } = await import('./fork.ts');
+    return (await forkVm(this.held, count, options)).map((opened) => new Vm(opened));
   }
 
   /**

@@ -163,6 +163,38 @@ describe('a template of a real guest', () => {
   });
 });
 
+it.each([{ fileBackedMemRootDir: '/dev/shm' }, {}])(
+  'a VM with %j is forked while it works, and goes on',
+  async (memory) => {
+    const vm = await Vm.create({ ...smallGuest, ...memory });
+    try {
+      await vm.exec('echo before >/state', { check: true });
+      const work = vm.exec('for i in 1 2 3 4 5 6; do usleep 100000; echo $i; done');
+      let pauseMs = 0;
+      const [one, two] = (await vm.fork(2, { onPause: (ms) => (pauseMs = ms) })) as [Vm, Vm];
+      try {
+        expect(pauseMs).toBeGreaterThan(0);
+        await vm.exec('echo after >/state', { check: true });
+        await one.exec('echo mine >/state', { check: true });
+        expect(await read(two, 'cat /state')).toBe('before');
+        expect(await read(two, 'hostname')).toBe(two.name);
+        expect(await read(one, 'cat /etc/machine-id')).not.toBe(await read(two, 'cat /etc/machine-id'));
+        expect((await one.agent.info()).reseeds).toBe(2);
+        // It shares what it has not written, or has all for itself.
+        const shares = readFileSync(`/proc/${(await one.inspect()).pid}/maps`, 'utf8').includes('qemu.memory');
+        expect(shares).toBe('fileBackedMemRootDir' in memory);
+      } finally {
+        await one.remove();
+        await two.remove();
+      }
+      expect((await work).stdout).toBe('1\n2\n3\n4\n5\n6\n');
+      expect(await read(vm, 'cat /state')).toBe('after');
+    } finally {
+      await vm.remove();
+    }
+  },
+);
+
 it('the fields of virtcontainers make and use a template by hand', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'polyvisor-by-hand-'));
   const files = { memoryPath: path.join(folder, 'memory'), devicesStatePath: path.join(folder, 'state') };

@@ -59,7 +59,8 @@ export async function requireMemoryFile(file: string, sizeMiB: number): Promise<
 export async function sharedMemoryFile(pid: number, sizeMiB: number): Promise<string | undefined> {
   const folder = `/proc/${pid}/fd`;
   const found: string[] = [];
-  for (const fd of await readdir(folder)) {
+  // Of a VMM that is another user's nothing is shown.
+  for (const fd of await readdir(folder).catch(() => [])) {
     const file = path.join(folder, fd);
     // One that is closed meanwhile is none that holds memory.
     const target = await readlink(file).catch(() => '');

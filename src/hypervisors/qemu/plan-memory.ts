@@ -13,8 +13,8 @@ export const virtioMemId = 'virtiomem0';
 const hugePagesFolder = '/dev/hugepages';
 
 /**
- * What QEMU itself calls the memory of a machine for which no other was made. A template's has the same name, so that what is saved of a
- * clone can be restored into an ordinary machine.
+ * What QEMU itself calls the memory of a machine for which no other was made. Others have the same name, so that what is saved of one
+ * can be restored into the other.
  */
 const mainMemory: Readonly<Record<MachineFamily, string>> = {
   pc: 'pc.ram',
@@ -72,7 +72,8 @@ function nodes(config: HypervisorConfig): string[] {
   if (config.numaMapping.length > 0) return numaNodes(config);
   const plain = !config.hugePages && !config.memPrealloc && config.fileBackedMemRootDir === undefined;
   if (plain && !sharesMemory(config)) return [];
-  return [...object(backend(config, 'memory0', config.memoryMiB)), '-machine', 'memory-backend=memory0'];
+  const id = mainMemory[machineFamily(config.machineType)];
+  return [...object(backend(config, id, config.memoryMiB)), '-machine', `memory-backend=${id}`];
 }
 
 /** A file: the template fills it, and a clone sees it through a private mapping, of which each page that it writes becomes its own. */

@@ -9,7 +9,7 @@ const withoutData = ['completion', 'console', 'logs', 'shell'].map((name) => `po
 const manyMeanings: Readonly<Record<string, readonly string[]>> = {
   '-a': ['--all', '--archive', '--attach'],
   '-f': ['--follow', '--force'],
-  '-n': ['--interval', '--tail'],
+  '-n': ['--count', '--interval', '--tail'],
   '-t': ['--time', '--tty'],
 };
 

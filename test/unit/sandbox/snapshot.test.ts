@@ -6,8 +6,9 @@ import type { Device } from '../../../src/hypervisors/device.ts';
 import { deviceKinds } from '../../../src/hypervisors/device.ts';
 import { requireSavable } from '../../../src/hypervisors/savable.ts';
 import { readManifest, type SnapshotManifest, writeManifest } from '../../../src/sandbox/snapshot-manifest.ts';
+import { inspectSnapshot, listSnapshots, removeSnapshot, snapshotFolder } from '../../../src/sandbox/snapshot-store.ts';
 import { Vm } from '../../../src/sandbox/vm.ts';
-import { places, vmmFiles } from '../../../src/state/paths.ts';
+import { places, sealKeyFile, vmmFiles } from '../../../src/state/paths.ts';
 import { codeOf, failure } from '../../fakes/failure.ts';
 
 let scratch: string;
@@ -16,7 +17,10 @@ beforeEach(() => {
   scratch = mkdtempSync(path.join(tmpdir(), 'polyvisor-saved-'));
   folder = path.join(scratch, 'saved');
 });
-afterEach(() => rmSync(scratch, { recursive: true, force: true }));
+afterEach(() => {
+  rmSync(scratch, { recursive: true, force: true });
+  writeFileSync(sealKeyFile(places()), Buffer.alloc(32, 0x5a), { mode: 0o600 });
+});
 
 const disk = (readOnly: boolean): Device => ({ kind: 'block', id: 'd1', path: '/disk', format: 'raw', readOnly });
 const cpu: Device = { kind: 'cpu', count: 1 };
@@ -114,8 +118,9 @@ describe('a snapshot that can not be used is refused, and nothing is left', () =
     ['is of an unknown hypervisor', remake({ hypervisor: 'other' }), 'UNKNOWN_HYPERVISOR'],
     ['is of a file that has changed', async () => remake({ assets: { [asset()]: '00' } })(), 'FILE_INVALID'],
     ['is of a file that is gone', async () => remake({ assets: { [`${asset()}-gone`]: '00' } })(), 'FILE_NOT_FOUND'],
-    ['has no machine', () => rmSync(path.join(folder, 'mock.json')), 'STATE_INVALID'],
-    ['has a damaged machine', () => writeFileSync(path.join(folder, 'mock.json'), '{"schema": 1, '), 'STATE_INVALID'],
+    ['has no machine', () => rmSync(path.join(folder, 'mock.json')), 'FILE_NOT_FOUND'],
+    ['has a damaged machine', () => writeFileSync(path.join(folder, 'mock.json'), '{"schema": 1, '), 'FILE_INVALID'],
+    ['was written with another key', () => writeFileSync(sealKeyFile(places()), Buffer.alloc(32, 1)), 'PERMISSION'],
     ['is another VMM’s', remake({ hypervisor: 'qemu' }), 'HYPERVISOR_NOT_FOUND|FILE_NOT_FOUND|STATE_INVALID'],
   ])('one that %s', async (_, damage, code) => {
     await saved();
@@ -129,5 +134,56 @@ describe('a snapshot that can not be used is refused, and nothing is left', () =
   it('a manifest that is a folder', async () => {
     mkdirSync(path.join(folder, 'snapshot.json'), { recursive: true });
     expect(await codeOf(Vm.restore(folder))).toBe('FILE_UNREADABLE');
+  });
+});
+
+describe('snapshots by name', () => {
+  afterEach(async () => {
+    for (const { name } of await listSnapshots()) await removeSnapshot(name);
+  });
+
+  it('are listed, inspected, restored and removed', async () => {
+    const vm = await Vm.create({ hypervisor: 'mock', name: 'saved' });
+    try {
+      await vm.snapshot('before');
+      expect(await codeOf(vm.snapshot('before'))).toBe('NAME_IN_USE');
+      expect(await codeOf(vm.snapshot('two words'))).toBe('INVALID_NAME');
+      expect(await codeOf(vm.snapshot(''))).toBe('INVALID_ARGUMENT');
+    } finally {
+      await vm.remove();
+    }
+    expect(await listSnapshots()).toMatchObject([{ name: 'before', state: 'ready', info: { name: 'saved' } }]);
+    expect(await inspectSnapshot('before')).toMatchObject({ hypervisor: 'mock', folder: snapshotFolder('before') });
+    const again = await Vm.restore('before');
+    await again.remove();
+    expect(await failure(Vm.restore('befor'))).toMatchObject({ code: 'NOT_FOUND', advice: 'Did you mean before?' });
+    for (const wrong of ['../x', './before', '/']) expect(await codeOf(removeSnapshot(wrong))).toBe('INVALID_NAME');
+    expect(await codeOf(removeSnapshot('befor'))).toBe('NOT_FOUND');
+    await removeSnapshot('before');
+    expect(await listSnapshots()).toEqual([]);
+  });
+
+  it('one that is damaged is listed all the same, and does not hide the others', async () => {
+    const vm = await Vm.create({ hypervisor: 'mock' });
+    try {
+      for (const name of ['one', 'two']) await vm.snapshot(name);
+    } finally {
+      await vm.remove();
+    }
+    writeFileSync(path.join(snapshotFolder('one'), 'snapshot.json'), '{');
+    writeFileSync(path.join(snapshotFolder('two'), 'mock.json'), 'other');
+    // A list does not read gigabytes of memory; who looks at one does.
+    expect((await listSnapshots()).map(({ state }) => state)).toEqual(['broken', 'ready']);
+    expect(await codeOf(inspectSnapshot('two'))).toBe('FILE_INVALID');
+  });
+
+  it('one of another host is restored when it is trusted, and never when it is damaged', async () => {
+    await saved();
+    writeFileSync(sealKeyFile(places()), Buffer.alloc(32, 1));
+    expect(await codeOf(inspectSnapshot(folder))).toBe('PERMISSION');
+    const vm = await Vm.restore(folder, { trust: true });
+    await vm.remove();
+    writeFileSync(path.join(folder, 'mock.json'), 'other');
+    expect(await codeOf(Vm.restore(folder, { trust: true }))).toBe('FILE_INVALID');
   });
 });

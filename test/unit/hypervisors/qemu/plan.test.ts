@@ -199,13 +199,13 @@ describe('what the configuration decides', () => {
     const huge = argvOf({ hugePages: true, memoryMiB: 64 });
     expect(after(huge, '-object').map((word) => JSON.parse(word ?? '') as object)[0]).toEqual({
       'qom-type': 'memory-backend-file',
-      id: 'memory0',
+      id: 'pc.ram',
       size: 64 * 2 ** 20,
       prealloc: false,
       'mem-path': '/dev/hugepages',
       share: true,
     });
-    expect(after(huge, '-machine')[1]).toBe('memory-backend=memory0');
+    expect(after(huge, '-machine')[1]).toBe('memory-backend=pc.ram');
     const prealloc = after(argvOf({ memPrealloc: true, memoryMiB: 64 }), '-object')[0];
     expect(JSON.parse(prealloc ?? '')).toMatchObject({ 'qom-type': 'memory-backend-ram', prealloc: true });
   });

@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { readHostFacts } from '../../src/config/host.ts';
+import { connectAgent } from '../../src/guest/native/agent.ts';
+import { migrateFromFile } from '../../src/hypervisors/qemu/control-migration.ts';
+import { restorePlan } from '../../src/hypervisors/qemu/plan-restore.ts';
+import { machineFile, readSaved, savedFiles } from '../../src/hypervisors/qemu/state-saved.ts';
+import type { TemplateInfo } from '../../src/sandbox/template.ts';
+import { vmmFiles } from '../../src/state/paths.ts';
+import { connectQmp } from '../../src/transports/qmp/client.ts';
+import { connectUnix } from '../../src/transports/unix-socket.ts';
+import type { BareVm } from './bare.ts';
+
+/** Makes a clone with nothing around it: a QEMU, its state, its agent. */
+export type HandCloner = () => Promise<BareVm>;
+
+/** Everything that is known beforehand is found out here. */
+export async function cloneByHand({ folder, config, accel }: TemplateInfo): Promise<HandCloner> {
+  const { qemu } = await import('../../src/hypervisors/qemu/index.ts');
+  const host = await readHostFacts();
+  const binary = (await qemu.probe(host)).path;
+  if (binary === undefined) throw new Error('there is no QEMU');
+  const saved = await readSaved(machineFile(folder));
+  const { memory, stream } = savedFiles(folder, saved);
+
+  return async () => {
+    const runtimeFolder = mkdtempSync(path.join(tmpdir(), 'pvb-'));
+    const id = randomBytes(6).toString('hex');
+    const own = { id, name: id, runtimeFolder, stateFolder: runtimeFolder, pruneArgv: [] };
+    const context = { ...own, config, accel, hostMemoryMiB: host.memoryMiB };
+    const plan = restorePlan(context, binary, saved, memory);
+    for (const { path: file, content, mode } of plan.files) writeFileSync(file, content, { mode });
+    const vmm = spawn(plan.binary, plan.argv, { stdio: ['ignore', 'ignore', 'inherit'] });
+    const end = async (): Promise<void> => {
+      if (vmm.exitCode === null && vmm.signalCode === null) {
+        const exit = once(vmm, 'exit');
+        vmm.kill('SIGKILL');
+        await exit;
+      }
+      rmSync(runtimeFolder, { recursive: true });
+    };
+    try {
+      const qmp = await connectQmp(vmmFiles.qmpSocket(runtimeFolder));
+      const load = { signal: new AbortController().signal, withoutSharedMemory: true };
+      await migrateFromFile(qmp, vmmFiles.migration(runtimeFolder), stream, load);
+      const connected = connectUnix(vmmFiles.agentSocket(runtimeFolder, 0));
+      await qmp.execute('cont');
+      await qmp.close();
+      const agent = await connectAgent(await connected, { showsHangup: true });
+      return {
+        agent,
+        folder: runtimeFolder,
+        end: async () => {
+          await agent.close();
+          await end();
+        },
+      };
+    } catch (error) {
+      await end();
+      throw error;
+    }
+  };
+}

@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { VmError } from '../errors.ts';
+
+/** By what a file is known again. */
+export interface FileMark {
+  bytes: number;
+  /** of the last change, in milliseconds since the epoch; compared only where there is no hash */
+  modifiedMs?: number | undefined;
+  /** SHA-256, hexadecimal; absent for memory that every clone would have to read all of */
+  sha256?: string | undefined;
+}
+
+/** @param hashed whether its content is read. @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE */
+export async function markFile(file: string, hashed: boolean = true): Promise<FileMark> {
+  const { size, mtimeMs } = await look(file);
+  return { bytes: size, modifiedMs: mtimeMs, ...(hashed ? { sha256: await hashOf(file) } : {}) };
+}
+
+/** Marks of all files in a folder, by name. @param hashedBytes content of larger ones is not read. @throws {VmError} as `markFile` does */
+export async function markFolder(folder: string, hashedBytes: number): Promise<Record<string, FileMark>> {
+  const marks: Record<string, FileMark> = {};
+  for (const name of (await readdir(folder)).toSorted()) {
+    const file = path.join(folder, name);
+    marks[name] = await markFile(file, (await look(file)).size <= hashedBytes);
+  }
+  return marks;
+}
+
+/** How a file is another one than it was, in words; undefined when it is the same. @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE */
+export async function changeOf(file: string, { bytes, modifiedMs, sha256 }: FileMark): Promise<string | undefined> {
+  const { size, mtimeMs } = await look(file);
+  if (size !== bytes) return `has ${size} bytes, and had ${bytes}`;
+  const same = sha256 === undefined ? mtimeMs === modifiedMs : (await hashOf(file)) === sha256;
+  return same ? undefined : 'has changed';
+}
+
+async function look(file: string): Promise<{ size: number; mtimeMs: number }> {
+  return stat(file).catch((error: unknown) => fail(file, error));
+}
+
+async function hashOf(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash).catch((error: unknown) => fail(file, error));
+  return hash.digest('hex');
+}
+
+function fail(file: string, error: unknown): never {
+  const { code: errno, message } = error as NodeJS.ErrnoException;
+  const missing = errno === 'ENOENT' || errno === 'ENOTDIR';
+  throw new VmError(missing ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE', `${file}: ${message}`, {
+    path: file,
+    errno,
+    cause: error,
+    advice: missing ? 'Make it again: what lies in tmpfs is gone when the host has rebooted.' : undefined,
+  });
+}
