@@ -28,6 +28,8 @@ export type { VmStatistics, WatchStatisticsOptions } from './sandbox/statistics.
 export type { LogFacts, Logger } from './sandbox/telemetry.ts';
 export type { Phase, VmEvent, VmEventListener } from './sandbox/events.ts';
 export { inspectVm, removeVm, type VmInspection, type VmSummary } from './sandbox/inspect.ts';
+export type { AttachResult } from './sandbox/attach-device.ts';
+export type { AttachedDevice, DeviceSpec, DiskSpec, FolderSpec, WithoutId } from './sandbox/device-spec.ts';
 export type { VmResizeOptions, VmResizeResult } from './sandbox/resize.ts';
 export {
   inspectSnapshot,
@@ -92,7 +94,7 @@ export type { KataFactory } from './kata/factory.ts';
 export { loadSettings, type Settings, type SettingsOptions } from './settings/load.ts';
 export { getHostMemorySizeKb, runningOnVmm, type Arch, type HostFacts } from './config/host.ts';
 export type { KvmVerdict } from './hypervisors/accel.ts';
-export type { ConsoleLocation, HostVerdict, VmmExit } from './hypervisors/hypervisor.ts';
+export type { ConsoleLocation, HostVerdict, PluggedDevice, VmmExit } from './hypervisors/hypervisor.ts';
 export type { VmmEvent } from './hypervisors/vmm-event.ts';
 export type { DiskStatistics, NetworkStatistics, VmmStatistics } from './hypervisors/vmm-statistics.ts';
 export type { VmEnding, VmStatus } from './state/record.ts';
@@ -105,6 +107,7 @@ export type {
   FsDevice,
   HybridVsockDevice,
   MemoryDevice,
+  NamedDevice,
   NetDevice,
   RateLimit,
   SerialPortDevice,

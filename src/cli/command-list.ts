@@ -72,6 +72,18 @@ export const commandList: readonly CommandEntry[] = [
     load: async () => (await import('./commands/resize.ts')).resize(),
   },
   {
+    name: 'attach',
+    group: 'Life of a VM',
+    summary: 'give a running VM a disk, a network, a folder or another device',
+    load: async () => (await import('./commands/attach.ts')).attach(),
+  },
+  {
+    name: 'detach',
+    group: 'Life of a VM',
+    summary: 'take devices from a running VM',
+    load: async () => (await import('./commands/detach.ts')).detach(),
+  },
+  {
     name: 'snapshot',
     group: 'Life of a VM',
     summary: 'save a VM, and go on from there',

@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { type ConfinementLevel, confinementLevels } from '../confinement/level.ts';
 import { deserializeParams, kernelWords } from '../config/kernel-params.ts';
 import type { VmOptions } from '../sandbox/vm-options.ts';
+import { type DeviceFlags, devicesOf } from './device-flags.ts';
 import { collect, cpuShare, memoryMiB, wholeNumber } from './option-values.ts';
 
 /** What a command line says about a VM to be made. */
@@ -48,7 +49,7 @@ export function addVmFlags(command: Command): Command {
 }
 
 /** The same as options of the library. Paths become absolute, from the current folder. */
-export function vmOptions(flags: VmFlags): VmOptions {
+export function vmOptions(flags: VmFlags & DeviceFlags): VmOptions {
   const { name, hypervisor, accel, memory, cpus, kernel, initrd, append, hypervisorPath } = flags;
   const { confinement, cpuLimit, startTimeout } = flags;
   return {
@@ -63,6 +64,7 @@ export function vmOptions(flags: VmFlags): VmOptions {
     confinement,
     cpuLimit,
     startTimeoutMs: startTimeout,
+    devices: devicesOf(flags),
     kernelParams: append === undefined ? undefined : deserializeParams(kernelWords(append)),
   };
 }

@@ -3,6 +3,7 @@ import type { VmOptions } from '../sandbox/vm-options.ts';
 import type { Origin, Origins } from '../config/origin.ts';
 import type { Settings } from '../settings/load.ts';
 import { VmError } from '../errors.ts';
+import type { DeviceFlags } from './device-flags.ts';
 import { type VmFlags, vmOptions } from './vm-flags.ts';
 
 /** Options of a VM from files, annotations, the environment and the command line. */
@@ -23,7 +24,7 @@ const flagNames: Readonly<Record<string, string>> = {
 };
 
 /** What a command's options say, with what is configured elsewhere: the command line wins. `strict` is for Kata's files. */
-export async function settle(flags: VmFlags & { strict?: boolean }): Promise<SettledOptions> {
+export async function settle(flags: VmFlags & DeviceFlags & { strict?: boolean }): Promise<SettledOptions> {
   const { loadSettings, withOrigin } = await import('../settings/load.ts');
   const settings = await loadSettings({
     file: flags.config,

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
 import { watch } from 'node:fs';
-import { access, chown, rm, stat } from 'node:fs/promises';
+import { access, chown, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
@@ -43,7 +44,9 @@ export class FsDaemon {
     const program = config.virtioFsDaemon;
     if (program === undefined)
       throw new VmError('INVALID_CONFIG', 'a shared folder needs virtioFsDaemon', { field: 'virtioFsDaemon' });
-    const words = daemonWords(device, scope, await dialectOf(program));
+    const dialect = await dialectOf(program);
+    const words = daemonWords(device, scope, dialect);
+    const before = device.readOnly && dialect === 'c' ? readOnlyView(device.path) : [];
     const file = (what: 'lease' | 'exit' | 'log'): string => vmFiles.daemon(stateFolder, device.id, what);
     const limits = callScope('start of virtiofsd', {
       signal: options.signal,
@@ -51,10 +54,10 @@ export class FsDaemon {
     });
     try {
       await rm(socket, { force: true });
-      const listening = socketAppears(socket, limits.signal);
+      const listening = listens(socket, limits.signal);
       listening.catch(() => undefined);
       const launched = await launch({
-        argv: [program, ...words, ...config.virtioFsExtraArgs],
+        argv: [...before, program, ...words, ...config.virtioFsExtraArgs],
         lease: file('lease'),
         alive: `${file('lease')}.alive`,
         exitFile: file('exit'),
@@ -105,13 +108,30 @@ export class FsDaemon {
   async end(): Promise<void> {
     await this.#process.end();
     await this.#removeFifos();
-    await rm(this.#scope.socket, { force: true });
+    await FsDaemon.clear(this.#id, this.#scope);
+  }
+
+  /** Removes what a daemon leaves that has ended. */
+  static async clear(
+    id: string,
+    { stateFolder, socket }: Pick<FsDaemonScope, 'stateFolder' | 'socket'>,
+  ): Promise<void> {
+    const left = [vmFiles.daemon(stateFolder, id, 'log'), vmFiles.daemon(stateFolder, id, 'exit'), socket];
+    for (const file of left) await rm(file, { force: true });
   }
 
   async #removeFifos(): Promise<void> {
     const lease = vmFiles.daemon(this.#scope.stateFolder, this.#id, 'lease');
     for (const fifo of [lease, `${lease}.alive`]) await rm(fifo, { force: true });
   }
+}
+
+/** In a mount namespace of its own, in which the folder can't be written. */
+const readOnlyScript = 'mount --bind -- "$1" "$1" && mount -o remount,bind,ro -- "$1" && shift && exec "$@"';
+
+/** What runs a program that can't be told to share for reading only, so that it can do no more. The script never changes. */
+function readOnlyView(folder: string): string[] {
+  return ['unshare', '--mount', '--propagation', 'private', '--', 'sh', '-c', readOnlyScript, 'sh', folder];
 }
 
 /** virtiofsd in C came with QEMU until 8.0; the one in Rust is another program, with other options. */
@@ -147,7 +167,8 @@ function daemonWords(device: FsDevice, { config, socket }: FsDaemonScope, dialec
   }
   const refuse = (field: string, reason: string): VmError =>
     new VmError('UNSUPPORTED', `virtiofsd of QEMU ${reason}`, { field, advice: 'Use the virtiofsd in Rust.' });
-  if (device.readOnly) throw refuse('readOnly', 'cannot share a folder for reading only');
+  if (device.readOnly && process.geteuid?.() !== 0)
+    throw refuse('readOnly', 'cannot share a folder for reading only, unless it is started by root');
   if (cache === 'metadata') throw refuse('cache', 'has no cache mode metadata');
   if (device.path.includes(',')) throw refuse('path', 'cannot share a path with a comma');
   const mode = cache === 'never' ? 'none' : cache;
@@ -163,8 +184,8 @@ function daemonWords(device: FsDevice, { config, socket }: FsDaemonScope, dialec
   ];
 }
 
-/** Resolves when the socket is there: to connect would be to take its only connection. */
-async function socketAppears(socket: string, signal: AbortSignal): Promise<void> {
+/** Resolves when somebody listens on the socket: to connect would be to take its only connection. */
+async function listens(socket: string, signal: AbortSignal): Promise<void> {
   const changes = watch(path.dirname(socket), { persistent: true });
   try {
     await new Promise<void>((resolve, reject) => {
@@ -176,4 +197,16 @@ async function socketAppears(socket: string, signal: AbortSignal): Promise<void>
   } finally {
     changes.close();
   }
+  // It is there from bind on, and takes connections from listen on, of which nothing tells.
+  while (!(await isListening(socket))) await sleep(1, undefined, { signal });
+}
+
+/** __SO_ACCEPTCON among the flags in /proc/net/unix. */
+const acceptsConnections = 0x10000;
+
+async function isListening(socket: string): Promise<boolean> {
+  const lines = (await readFile('/proc/net/unix', 'latin1')).split('\n');
+  const name = Buffer.from(socket).toString('latin1');
+  const line = lines.find((text) => text.endsWith(` ${name}`));
+  return (Number.parseInt(line?.split(/\s+/)[3] ?? '0', 16) & acceptsConnections) !== 0;
 }

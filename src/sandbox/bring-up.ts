@@ -13,9 +13,12 @@ import { type NewVm, VmStore } from '../state/store.ts';
 import { type Places, runtimeFolder } from '../state/paths.ts';
 import type { AgentLink } from './agent-link.ts';
 import { awaitGuest } from './boot.ts';
+import { writeAttached } from './attached.ts';
 import { contextOf, storeConfig } from './context.ts';
+import type { AttachedDevice } from './device-spec.ts';
 import type { Phase } from './events.ts';
 import { endForwarder } from './forwarder.ts';
+import { setUpInGuest } from './guest-devices.ts';
 import { HeldVm } from './held-vm.ts';
 import { noteEvent } from './life-events.ts';
 import { pruneEach } from './prune.ts';
@@ -36,6 +39,8 @@ export interface VmToBe {
   startTimeoutMs?: number | undefined;
   /** folder of a snapshot, of which the guest goes on; it boots otherwise */
   restoreFrom?: string | undefined;
+  /** what it starts with beside what the configuration says */
+  devices?: readonly AttachedDevice[] | undefined;
   /** what it has at first; what the configuration says, if absent */
   size?: { vcpus?: number | undefined; memoryMiB?: number | undefined } | undefined;
 }
@@ -56,6 +61,8 @@ export interface BootOptions {
   accel: 'kvm' | 'tcg';
   /** milliseconds; by accelerator when absent */
   startTimeoutMs?: number | undefined;
+  /** what it starts with; with a snapshot, what it had */
+  devices?: readonly AttachedDevice[] | undefined;
 }
 
 /**
@@ -117,13 +124,16 @@ export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) 
 /** Starts the VMM of a VM that has its folders, and waits for its guest. When that fails, the caller clears up. */
 export async function bootUp(
   held: HeldVm,
-  { accel, startTimeoutMs, restoreFrom }: BootOptions,
+  { accel, startTimeoutMs, restoreFrom, devices = [] }: BootOptions,
   report: (phase: Phase, message: string) => void,
   call: CallOptions,
 ): Promise<{ record: VmRecord; link: AgentLink }> {
   const { hypervisor, context } = held;
   const { accels } = await loadDriver(hypervisor.type);
   await hypervisor.create(call);
+  // A snapshot has those that there were.
+  if (restoreFrom === undefined) for (const { device } of devices) await hypervisor.addDevice(device);
+  await writeAttached(context.stateFolder, devices);
   report('start', `starting ${hypervisor.type}${accels.length > 0 ? ` (${accel})` : ''}`);
   if (restoreFrom !== undefined) {
     await hypervisor.restore(restoreFrom, call);
@@ -158,6 +168,14 @@ export async function bootUp(
     throw error;
   }
   const link = await linking;
+  if (restoreFrom === undefined) {
+    try {
+      for (const attached of devices) await setUpInGuest(link.agent, attached, context.config, call);
+    } catch (error) {
+      await link.close();
+      throw error;
+    }
+  }
   await noteEvent(held.store, record, 'started', { pid: vmm?.pid ?? 0 });
   return { record, link };
 }

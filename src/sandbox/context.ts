@@ -11,6 +11,7 @@ import { writeUnflushed } from '../state/atomic-file.ts';
 import { vmFiles } from '../state/paths.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
+import type { AttachedDevice } from './device-spec.ts';
 
 /** What a VM is made of beside its record. */
 export interface VmSettings {
@@ -18,6 +19,8 @@ export interface VmSettings {
   networkNamespace?: string | undefined;
   confinement?: ConfinementLevel | undefined;
   cpuLimit?: number | undefined;
+  /** what it starts with each time */
+  devices?: readonly AttachedDevice[] | undefined;
 }
 
 /** What is kept beside a VM's record, so that any process can make its context again. */
@@ -30,8 +33,8 @@ interface StoredConfig extends VmSettings {
  * when the host crashed is not there to be configured any more.
  */
 export async function storeConfig(folder: string, settings: VmSettings): Promise<void> {
-  const { config, networkNamespace, confinement, cpuLimit } = settings;
-  const stored: StoredConfig = { schema: 1, config, networkNamespace, confinement, cpuLimit };
+  const { config, networkNamespace, confinement, cpuLimit, devices } = settings;
+  const stored: StoredConfig = { schema: 1, config, networkNamespace, confinement, cpuLimit, devices };
   await writeUnflushed(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
 
@@ -57,7 +60,7 @@ export function contextOf(store: VmStore, record: VmRecord, stored: VmSettings, 
 export async function recall(
   store: VmStore,
   record: VmRecord,
-): Promise<{ module: HypervisorModule; context: VmContext }> {
+): Promise<{ module: HypervisorModule; context: VmContext; devices: readonly AttachedDevice[] }> {
   const path = vmFiles.config(store.folder(record.name));
   let stored: StoredConfig | null;
   try {
@@ -72,5 +75,5 @@ export async function recall(
   if (stored?.schema !== 1)
     throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
   const [module, host] = await Promise.all([loadDriver(parseHypervisorType(record.hypervisor)), readHostFacts()]);
-  return { module, context: contextOf(store, record, stored, host.memoryMiB) };
+  return { module, context: contextOf(store, record, stored, host.memoryMiB), devices: stored.devices ?? [] };
 }

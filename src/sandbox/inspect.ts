@@ -7,7 +7,9 @@ import { isAlive, isFrozen, signalProcess } from '../state/process-identity.ts';
 import type { VmEnding, VmRecord, VmStatus } from '../state/record.ts';
 import { type ListedVm, VmStore } from '../state/store.ts';
 import { waitGone } from '../transports/process/wait-gone.ts';
+import { readAttached } from './attached.ts';
 import { recall } from './context.ts';
+import type { AttachedDevice } from './device-spec.ts';
 import { settle, settleIfPossible } from './ending.ts';
 import { endForwarder } from './forwarder.ts';
 import { removeFiles } from './remove-files.ts';
@@ -48,6 +50,8 @@ export interface VmInspection extends VmSummary {
   pids: number[];
   /** ports of this host that lead into the guest */
   ports: PublishedPort[];
+  /** those that it was given, at its start or since */
+  devices: readonly AttachedDevice[];
   folders: { state: string; runtime: string };
   console: ConsoleLocation;
   networkNamespace?: string | undefined;
@@ -80,6 +84,7 @@ export async function describeVm(store: VmStore, name: string): Promise<VmInspec
     config: context.config,
     pids: [...(await driver.pids()), ...forwarderOf(record)],
     ports: publishedPorts(record),
+    devices: await readAttached(context.stateFolder),
     folders: { state: context.stateFolder, runtime: context.runtimeFolder },
     console: await driver.console(),
     confinement: readConfinement(context.stateFolder),

@@ -39,14 +39,14 @@ export async function createVm(options: VmOptions): Promise<OpenedVm> {
   const scope = callScope('create of the VM', split.call);
   const call = { signal: scope.signal };
   try {
-    const { start, detached, networkNamespace, cpuLimit, startTimeoutMs, name = madeUpName() } = split;
+    const { start, detached, networkNamespace, cpuLimit, startTimeoutMs, devices, name = madeUpName() } = split;
     const telemetry = await Telemetry.open(split.logger);
     return await telemetry.span('create', { vm: name, hypervisor: split.hypervisor }, async () => {
       // The schema and the builder are heavy, and a process that only connects needs neither.
       const { prepare } = await import('./prepare.ts');
       const prepared = await prepare({ ...split, call }, report);
       scope.throwIfEnded();
-      const toBe = { ...prepared, name, networkNamespace, cpuLimit, startTimeoutMs };
+      const toBe = { ...prepared, name, networkNamespace, cpuLimit, startTimeoutMs, devices };
       const { held, link } = start
         ? await bringUp(toBe, report, call)
         : { held: await setUp(toBe, report), link: undefined };

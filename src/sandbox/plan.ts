@@ -2,6 +2,7 @@ import type { HypervisorType } from '../config/hypervisor-type.ts';
 import { assetPath } from '../config/assets.ts';
 import { previewConfinement } from '../confinement/confinement.ts';
 import type { ConfinementPlan } from '../confinement/confinement-plan.ts';
+import { VmError } from '../errors.ts';
 import { confinementRequest } from '../hypervisors/confinement-request.ts';
 import type { LaunchPlan } from '../hypervisors/launch-plan.ts';
 import { usableBinary } from '../hypervisors/vmm-process.ts';
@@ -30,6 +31,10 @@ const planId = '0'.repeat(12);
  */
 export async function planVm(options: VmOptions = {}): Promise<PlannedVm> {
   const split = splitOptions(options);
+  if (split.devices.length > 0)
+    throw new VmError('INVALID_ARGUMENT', 'a plan is of the configuration alone: it has no place for `devices`', {
+      field: 'devices',
+    });
   const prepared = await prepare(split, (phase, message) =>
     split.onEvent({ type: 'phase', phase, message, elapsedMs: 0 }),
   );

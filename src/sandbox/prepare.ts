@@ -19,6 +19,7 @@ import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { tryKvm } from './kvm-trial.ts';
 import { rootTypeParams } from './root-image.ts';
+import { withSharing } from './sharing.ts';
 import type { SplitOptions } from './vm-options.ts';
 
 /** Checked in place of the default guest before that is built, so that a mistake is told at once; never opened. */
@@ -42,7 +43,7 @@ export async function prepare(
   report: (phase: Phase, message: string) => void,
 ): Promise<Prepared> {
   const module = await loadDriver(options.hypervisor);
-  const input = parseConfig(options.config);
+  const input = await withSharing(parseConfig(options.config), options.devices, module.fields);
   const [at, host] = [places(), await readHostFacts()];
   const facts = { fields: module.fields, host };
   const needsGuest = module.bootsGuest && lacksGuest(input);

@@ -8,6 +8,7 @@ import { VmError } from '../errors.ts';
 import { changeOf, type FileMark } from '../factory/file-mark.ts';
 import { type Places, places } from '../state/paths.ts';
 import { readSigned, writeSigned } from '../state/signed-file.ts';
+import type { AttachedDevice } from './device-spec.ts';
 
 /** What a snapshot is of, beside what its VMM's driver wrote. */
 export interface SnapshotManifest {
@@ -29,6 +30,8 @@ export interface SnapshotManifest {
   files: Readonly<Record<string, FileMark>>;
   /** SHA-256 by path: files of the host of which the guest holds parts in its memory */
   assets: Readonly<Record<string, string>>;
+  /** those that it had been given by then */
+  devices?: readonly AttachedDevice[] | undefined;
 }
 
 const manifestName = 'snapshot.json';

@@ -8,6 +8,7 @@ import { VmError } from '../errors.ts';
 import { markFolder } from '../factory/file-mark.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { places } from '../state/paths.ts';
+import { readAttached } from './attached.ts';
 import type { VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { HeldVm } from './held-vm.ts';
@@ -64,6 +65,7 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
     try {
       const { config, accel } = held.context;
       const assets = await assetHashes(config);
+      const devices = await readAttached(held.context.stateFolder);
       if (ran) await pauseVm(held, call);
       try {
         await held.hypervisor.save(target, { ...call, onProgress });
@@ -83,6 +85,7 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
         size: { vcpus, memoryMiB },
         files: await markFolder(target, Number.POSITIVE_INFINITY),
         assets,
+        devices,
       };
       await writeManifest(target, manifest);
       return manifest;
@@ -105,13 +108,13 @@ export async function vmOfSnapshot(folder: string, options: RestoreOptions): Pro
   const manifest = await readManifest(restoreFrom, { trust: options.trust });
   await checkSnapshot(restoreFrom, manifest);
   await checkAssets(manifest.assets);
-  const { config, accel, image, size } = manifest;
+  const { config, accel, image, size, devices } = manifest;
   const module = await loadDriver(parseHypervisorType(manifest.hypervisor));
   const host = await readHostFacts();
   const { name = madeUpName(), networkNamespace, cpuLimit } = options;
   const confinement = await chooseConfinement(module, options.confinement, () => undefined);
   const decided = { name, networkNamespace, confinement, cpuLimit, restoreFrom };
-  return { at: places(), host, module, config, accel, image, size, ...decided };
+  return { at: places(), host, module, config, accel, image, size, devices, ...decided };
 }
 
 /** As the program says it that is found now: the one that runs is the same, unless it was replaced since. */

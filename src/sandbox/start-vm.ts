@@ -7,6 +7,7 @@ import { ownIdentity } from '../state/process-identity.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { AgentLink } from './agent-link.ts';
 import { bootUp, lifeLock } from './bring-up.ts';
+import { recall } from './context.ts';
 import type { Phase } from './events.ts';
 import { settle } from './ending.ts';
 import { startForwarder } from './forwarder.ts';
@@ -69,7 +70,8 @@ async function start(
     for (const place of held.store.places.privateFolders) await ensurePrivateFolder(place);
     await ensurePrivateFolder(before.runtimeFolder);
     const accel = before.accel === 'kvm' ? 'kvm' : 'tcg';
-    const { link } = await bootUp(held, { accel, startTimeoutMs: options.startTimeoutMs }, report, call);
+    const { devices } = await recall(held.store, before);
+    const { link } = await bootUp(held, { accel, startTimeoutMs: options.startTimeoutMs, devices }, report, call);
     try {
       if (before.publish !== undefined) await startForwarder(held, before.publish);
       if (detached) {

@@ -4,6 +4,7 @@ import { validateName } from '../config/names.ts';
 import type { VmConfigInput } from '../config/vm-config.ts';
 import { type ConfinementLevel, parseConfinementLevel } from '../confinement/level.ts';
 import { VmError } from '../errors.ts';
+import { type AttachedDevice, deviceOf, type DeviceSpec } from './device-spec.ts';
 import type { VmEventListener } from './events.ts';
 import type { Logger } from './telemetry.ts';
 
@@ -29,6 +30,8 @@ export interface VmOptions extends VmConfigInput, CallOptions {
   onEvent?: VmEventListener | undefined;
   /** name of a template that it is cloned from; what is not said otherwise is the template's */
   template?: string | undefined;
+  /** what it starts with, beside what the configuration says; none by default */
+  devices?: readonly DeviceSpec[] | undefined;
   /** boot it; with false it is made only, for `vm.start()` to boot; default true */
   start?: boolean | undefined;
   /** hears what is done with this VM; `console` is one */
@@ -45,6 +48,7 @@ export interface SplitOptions {
   cpuLimit: number | undefined;
   startTimeoutMs: number | undefined;
   onEvent: VmEventListener;
+  devices: readonly AttachedDevice[];
   start: boolean;
   template: string | undefined;
   /** the type was named, not the default */
@@ -67,6 +71,7 @@ export function splitOptions(options: VmOptions): SplitOptions {
     cpuLimit,
     startTimeoutMs,
     onEvent,
+    devices,
     start,
     template,
     logger,
@@ -89,6 +94,7 @@ export function splitOptions(options: VmOptions): SplitOptions {
   if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.addEventListener !== 'function')
     throw wrong('signal', 'an AbortSignal', signal);
   if (onEvent !== undefined && typeof onEvent !== 'function') throw wrong('onEvent', 'a function', onEvent);
+  if (devices !== undefined && !Array.isArray(devices)) throw wrong('devices', 'an array', devices);
   if (start !== undefined && typeof start !== 'boolean') throw wrong('start', 'true or false', start);
   if (template !== undefined && start === false)
     throw new VmError('INVALID_ARGUMENT', 'start can not be false with a template: a clone runs', { field: 'start' });
@@ -105,6 +111,7 @@ export function splitOptions(options: VmOptions): SplitOptions {
     cpuLimit,
     startTimeoutMs,
     onEvent: onEvent ?? ((): void => undefined),
+    devices: (devices ?? []).map(deviceOf),
     start: start ?? true,
     template: template === undefined ? undefined : validateName(template),
     hypervisorGiven: hypervisor !== undefined,

@@ -5,7 +5,9 @@ import type { Capabilities } from '../hypervisors/capabilities.ts';
 import type { VmmExit } from '../hypervisors/hypervisor.ts';
 import type { VmmEvent } from '../hypervisors/vmm-event.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
+import { attachDevice, type AttachResult, detachDevice } from './attach-device.ts';
 import { tearDown } from './bring-up.ts';
+import type { DeviceSpec } from './device-spec.ts';
 import { followEvents, type FollowOptions } from './follow-events.ts';
 import type { ForkOptions } from './fork.ts';
 import { getOrCreate } from './get-or-create.ts';
@@ -200,6 +202,23 @@ export class Vm extends VmGuest {
    */
   resize(options: VmResizeOptions): Promise<VmResizeResult> {
     return resizeVm(this.held, this.agent, options);
+  }
+
+  /**
+   * Gives the running VM a device: a disk, a network, a folder and others; resolves when its guest has it.
+   * @throws {VmError} INVALID_ARGUMENT, INVALID_CONFIG, INVALID_STATE, UNSUPPORTED, FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID, PERMISSION,
+   *   HOST_MISSING, BUSY, AGENT_FAILED, VMM_FAILED, TIMEOUT (after 60 s by default), ABORTED
+   */
+  attachDevice(device: DeviceSpec, call: CallOptions = {}): Promise<AttachResult> {
+    return attachDevice(this.held, this.agent, device, call);
+  }
+
+  /**
+   * Takes a device from the running VM; resolves when its guest has let go of it.
+   * @throws {VmError} INVALID_ARGUMENT when it has none of this id, GUEST_REFUSED, UNSUPPORTED, TIMEOUT (after 60 s by default), ABORTED
+   */
+  detachDevice(id: string, call: CallOptions = {}): Promise<void> {
+    return detachDevice(this.held, this.agent, id, call);
   }
 
   /**

@@ -80,6 +80,7 @@ export const vmFiles: {
   jailCopies(folder: string): string;
   events(folder: string): string;
   devices(folder: string): string;
+  attached(folder: string): string;
   hugePages(folder: string): string;
   daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
 } = {
@@ -111,6 +112,8 @@ export const vmFiles: {
   events: (folder) => path.join(folder, 'events.jsonl'),
   /** the VM's devices and where they are plugged */
   devices: (folder) => path.join(folder, 'devices.json'),
+  /** devices that the VM was given, as its user named them */
+  attached: (folder) => path.join(folder, 'attached.json'),
   /** how many of the host's huge pages were reserved for the VM */
   hugePages: (folder) => path.join(folder, 'huge-pages.json'),
   /** of a device's own process, such as a folder's virtiofsd */

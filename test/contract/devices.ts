@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import type { Support } from '../../src/hypervisors/capabilities.ts';
-import type { BlockDevice } from '../../src/hypervisors/device.ts';
+import type { BlockDevice, Device } from '../../src/hypervisors/device.ts';
 import type { Hypervisor, HypervisorModule } from '../../src/hypervisors/hypervisor.ts';
 
 /** What the suite lends to tests of devices. */
@@ -41,6 +41,41 @@ export function itPlugs({ capabilities }: HypervisorModule, { running, withMachi
         expect(await codeOf(hypervisor.addDevice(disk))).toBe('INVALID_ARGUMENT');
       }),
     ),
+  );
+
+  const serial = capabilities.devices['serial-port'];
+  given(serial.hotAdd, serial.hotRemove)('takes a serial port while it runs, once, and gives it back', async () => {
+    const hypervisor = running();
+    const port: Device = { kind: 'serial-port', id: 'contract-port', name: 'contract.port' };
+    expect(await codeOf(hypervisor.hotplugAddDevice({ ...port, name: 'agent.channel.0' }))).toBe('INVALID_ARGUMENT');
+    for (let round = 0; round < 2; round++) {
+      await hypervisor.hotplugAddDevice(port);
+      expect(await codeOf(hypervisor.hotplugAddDevice(port))).toBe('INVALID_ARGUMENT');
+      await hypervisor.hotplugRemoveDevice(port);
+    }
+    expect(await codeOf(hypervisor.hotplugRemoveDevice(port))).toBe('INVALID_ARGUMENT');
+  });
+
+  given(hotAdd)('refuses what no guest could be given, by a code that says what is wrong', () =>
+    withDisk(async (disk) => {
+      const hypervisor = running();
+      const wrong: [code: string, device: Device][] = [
+        ['FILE_NOT_FOUND', { ...disk, path: `${disk.path}.none` }],
+        ['INVALID_ARGUMENT', { ...disk, id: 'no id/' }],
+        ['INVALID_ARGUMENT', { ...disk, path: 'relative' }],
+        ['INVALID_ARGUMENT', { ...disk, serial: 'x'.repeat(21) }],
+        // Where the VMM has the format at all.
+        ['FILE_INVALID or UNSUPPORTED', { ...disk, format: 'qcow2' }],
+        ['FILE_INVALID', { ...disk, path: path.dirname(disk.path) }],
+      ];
+      for (const [codes, device] of wrong)
+        expect(codes.split(' or '), JSON.stringify(device)).toContain(
+          await codeOf(hypervisor.hotplugAddDevice(device)),
+        );
+      // None of them has left anything that stands in the way.
+      await hypervisor.hotplugAddDevice(disk);
+      if (hotRemove === true) await hypervisor.hotplugRemoveDevice(disk);
+    }),
   );
 
   given(hotAdd, hotRemove)('takes a disk while it runs, once, and gives it back', () =>

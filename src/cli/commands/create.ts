@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { newCommand } from '../command.ts';
+import { addDeviceFlags, type DeviceFlags } from '../device-flags.ts';
 import { interruptible } from '../interrupts.ts';
 import { print, printJson } from '../output.ts';
 import { addPortFlag, type PortFlags } from '../port-flags.ts';
@@ -7,7 +8,7 @@ import { openProgress } from '../progress.ts';
 import { addVmFlags, type VmFlags } from '../vm-flags.ts';
 import { settle, tellSettings } from '../vm-settings.ts';
 
-interface CreateFlags extends VmFlags, PortFlags {
+interface CreateFlags extends VmFlags, DeviceFlags, PortFlags {
   quiet?: boolean;
   json?: boolean;
 }
@@ -17,7 +18,7 @@ export function create(): Command {
   const command = newCommand('create', 'Makes a VM and checks all about it, but starts nothing. Prints its name.', [
     'create --name web -m 1G && polyvisor start web',
   ]);
-  return addPortFlag(addVmFlags(command))
+  return addPortFlag(addDeviceFlags(addVmFlags(command)))
     .option('-q, --quiet', 'no progress on stderr')
     .option('--json', 'print a JSON object')
     .action((flags: CreateFlags) =>

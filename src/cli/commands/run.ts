@@ -5,6 +5,7 @@ import type { Vm } from '../../sandbox/vm.ts';
 import type { VmOptions } from '../../sandbox/vm-options.ts';
 import { attach } from '../attach.ts';
 import { newCommand } from '../command.ts';
+import { addDeviceFlags, type DeviceFlags } from '../device-flags.ts';
 import { addExecFlags, type ExecFlags, execOptions } from '../exec-flags.ts';
 import { interruptible } from '../interrupts.ts';
 import { timeMs } from '../option-values.ts';
@@ -14,7 +15,7 @@ import { openProgress } from '../progress.ts';
 import { addVmFlags, type VmFlags } from '../vm-flags.ts';
 import { settle, tellSettings } from '../vm-settings.ts';
 
-interface RunFlags extends VmFlags, ExecFlags, PortFlags {
+interface RunFlags extends VmFlags, DeviceFlags, ExecFlags, PortFlags {
   template?: string;
   detach?: boolean;
   rm?: boolean;
@@ -29,6 +30,7 @@ export function run(): Command {
     'run -i -- wc -l < /etc/passwd',
     'run -d --name web -p 8080:80 -- httpd -f',
     'factory init -m 512M && polyvisor run --template default -- uname -a',
+    'run -v ./src:/src:ro --disk data.img --net user -- make -C /src test',
   ])
     .argument(
       '[command...]',
@@ -40,7 +42,7 @@ export function run(): Command {
     )
     .option('--template <name>', 'clone the VM from this template; what is not said otherwise is as there')
     .addOption(new Option('--rm', 'remove the VM at the end; always so without -d'));
-  addExecFlags(addPortFlag(addVmFlags(command)), 'most time for boot and command')
+  addExecFlags(addPortFlag(addDeviceFlags(addVmFlags(command))), 'most time for boot and command')
     .addOption(
       new Option(
         '--start-timeout <time>',

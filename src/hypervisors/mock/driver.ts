@@ -7,6 +7,8 @@ import { connectUnix } from '../../transports/unix-socket.ts';
 import { type Device, deviceKinds, type MemoryDevice } from '../device.ts';
 import type { ConsoleLocation, Driver, SaveOptions, StopOptions, VmContext } from '../hypervisor.ts';
 import { ProgramDriver } from '../program-driver.ts';
+import { onHost } from '../device-host.ts';
+import { checkDevice } from '../device-rules.ts';
 import { memoryChange } from '../memory-modules.ts';
 import { requireSavable } from '../savable.ts';
 import { MockControl, savedMachine } from './control.ts';
@@ -81,12 +83,20 @@ export class MockDriver extends ProgramDriver implements Driver {
 
   async addDevice(device: Device): Promise<void> {
     await this.#failAsTold('addDevice', {});
-    await this.#control.change((machine) => plugged(machine, device, this.context.config));
+    await this.#plug(device);
+  }
+
+  /** As any VMM's driver looks at it; of the host it needs what it is to show of it, and nothing else. */
+  async #plug(device: Device): Promise<void> {
+    checkDevice(device);
+    const isFile = device.kind === 'block' || device.kind === 'fs';
+    const real = isFile ? await onHost(device, this.context) : device;
+    await this.#control.change((machine) => plugged(machine, real, this.context.config));
   }
 
   async hotplugAddDevice(device: Device, options: CallOptions = {}): Promise<{ guestPath?: string }> {
     await this.#failAsTold('hotplugAddDevice', options);
-    await this.#control.change((machine) => plugged(machine, device, this.context.config));
+    await this.#plug(device);
     return { guestPath: `/mock/${deviceId(device)}` };
   }
 

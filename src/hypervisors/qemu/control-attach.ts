@@ -77,7 +77,7 @@ function whereabouts(devices: readonly Placed[], context: VmContext): PluggedDev
  * @throws {VmError} INVALID_ARGUMENT when it isn't there; UNSUPPORTED; GUEST_REFUSED, TIMEOUT and what `unplugDevice` throws
  */
 export async function detach({ context, vmm, control }: LiveScope, id: string, options: CallOptions): Promise<void> {
-  const { config, stateFolder, runtimeFolder } = context;
+  const { config, stateFolder } = context;
   await within(`hot-unplug of ${id}`, options, (call) =>
     changeDevices(stateFolder, call, async (before, write) => {
       const placed = before.find(({ device }) => device.id === id && device.kind !== 'controller');
@@ -87,10 +87,9 @@ export async function detach({ context, vmm, control }: LiveScope, id: string, o
         ...call,
         timeoutMs: plugMs,
       });
-      const left = before.filter((other) => other !== placed);
-      await write(left);
-      await clearDaemon(placed, runtimeFolder, call);
-      await concealPaths(vmm, placed, left, config);
+      await write(before.filter((other) => other !== placed));
+      await clearDaemon(placed, context, call);
+      await concealPaths(vmm, placed, config);
     }),
   );
 }

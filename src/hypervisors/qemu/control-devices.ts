@@ -1,14 +1,16 @@
 import { randomInt } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
+import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { QmpClient } from '../../transports/qmp/client.ts';
 import type { Device, NamedDevice } from '../device.ts';
 import { onHost } from '../device-host.ts';
 import { checkAmong, checkDevice } from '../device-rules.ts';
 import type { VmContext } from '../hypervisor.ts';
 import { virtualBytes } from '../qcow2-header.ts';
-import { diskRead, unplug } from './control-plug.ts';
+import { diskRead, driven, unplug } from './control-plug.ts';
 import { requireOffered } from './devices.ts';
 import { partsOf, type PartsContext } from './devices-kinds.ts';
 import { type Backend, makeBackend, removeBackend } from './devices-parts.ts';
@@ -18,6 +20,7 @@ import type { QomProperty } from './wire.ts';
 
 /** 0 to 2 are the hypervisor's, the loopback's and the host's (vsock(7)). */
 const firstContextId = 3;
+const vhostNet = '/dev/vhost-net';
 
 /**
  * Everything that can be said of a device before QEMU is asked, and a place for it.
@@ -29,7 +32,7 @@ export async function looked(context: VmContext, present: readonly Placed[], dev
   const { config, networkNamespace, runtimeFolder } = context;
   checkDevice(device);
   requireOffered(device, config);
-  const real = await onHost(withContextId(device), { config, networkNamespace });
+  const real = await onHost(decided(device, config), { config, networkNamespace });
   for (const path of filesOf(real)) {
     if (!path.startsWith(`${runtimeFolder}/`)) continue;
     throw new VmError('INVALID_ARGUMENT', `${path} is in the folder of the VMM, which the guest must not get`, {
@@ -46,10 +49,13 @@ export async function looked(context: VmContext, present: readonly Placed[], dev
   return placed.map((one) => (one.device === real ? { ...one, sizeBytes } : one));
 }
 
-/** Random, since other VMs of this host, and those of other programs, have theirs: one of 2^31 is hardly ever taken. */
-function withContextId(device: NamedDevice): NamedDevice {
-  if (device.kind !== 'vsock' || device.contextId !== undefined) return device;
-  return { ...device, contextId: randomInt(firstContextId, 2 ** 31) };
+/** What is left to us is decided here, so that what QEMU is told follows from the device alone. */
+function decided(device: NamedDevice, config: HypervisorConfig): NamedDevice {
+  // Random, since VMs of other programs have theirs too: one of 2^31 is hardly ever taken.
+  if (device.kind === 'vsock') return { ...device, contextId: device.contextId ?? randomInt(firstContextId, 2 ** 31) };
+  if (device.kind !== 'net' || device.tap === undefined) return device;
+  // QEMU 7.2 does not go without vhost-net when it is missing: it crashes.
+  return { ...device, vhost: device.vhost ?? (!config.disableVhostNet && existsSync(vhostNet)) };
 }
 
 function filesOf(device: NamedDevice): string[] {
@@ -91,6 +97,8 @@ export async function plugDevice(
     throw failure;
   }
   if (placed.device.kind === 'block' && placed.place.bus !== 'memory') await diskRead(qmp, placed.device.id, call);
+  if (['net', 'fs', 'vsock', 'vhost-user', 'controller'].includes(placed.device.kind))
+    await driven(qmp, placed.device.id, call);
 }
 
 /**

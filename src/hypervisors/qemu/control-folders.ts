@@ -53,10 +53,16 @@ export async function withDaemons(
 }
 
 /** Waits until the process behind a device that is gone has ended, and removes what it leaves. @throws {VmError} TIMEOUT, ABORTED */
-export async function clearDaemon({ device, daemon }: Placed, runtimeFolder: string, call: CallOptions): Promise<void> {
-  if (daemon !== undefined) await waitGone(daemon, call);
-  if (daemon !== undefined || device.kind === 'serial-port')
-    await rm(vmmFiles.deviceSocket(runtimeFolder, device.id), { force: true });
+export async function clearDaemon(
+  { device, daemon }: Placed,
+  { stateFolder, runtimeFolder }: Pick<VmContext, 'stateFolder' | 'runtimeFolder'>,
+  call: CallOptions,
+): Promise<void> {
+  const socket = vmmFiles.deviceSocket(runtimeFolder, device.id);
+  if (device.kind === 'serial-port') await rm(socket, { force: true });
+  if (daemon === undefined) return;
+  await waitGone(daemon, call);
+  await FsDaemon.clear(device.id, { stateFolder, socket });
 }
 
 /** @throws {VmError} VMM_FAILED when the process behind a device of a running VM has ended */

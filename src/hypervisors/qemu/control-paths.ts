@@ -33,14 +33,7 @@ export async function withPaths(
   }
 }
 
-/** Takes away what a device that is gone had open, unless another device has it too. @throws {VmError} IO */
-export async function concealPaths(
-  vmm: Shows,
-  { device }: Placed,
-  left: readonly Placed[],
-  config: HypervisorConfig,
-): Promise<void> {
-  const paths = (one: Placed['device']): string[] => pathsOf(one, config).map(({ path }) => path);
-  const used = new Set(left.flatMap((other) => paths(other.device)));
-  for (const path of paths(device)) if (!used.has(path) && vmm.alive()) await vmm.conceal(path);
+/** Takes away what a device that is gone had open; what another one was shown too stays. @throws {VmError} IO */
+export async function concealPaths(vmm: Shows, { device }: Placed, config: HypervisorConfig): Promise<void> {
+  for (const { path } of pathsOf(device, config)) if (vmm.alive()) await vmm.conceal(path);
 }

@@ -3,7 +3,7 @@ import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import type { QmpClient } from '../../transports/qmp/client.ts';
 import type { QmpEvent } from '../../transports/qmp/messages.ts';
-import type { BlockStats } from './wire.ts';
+import type { BlockStats, VirtioStatus } from './wire.ts';
 
 /** The guest's word on what came and what is to go: source events and status codes of ACPI's _OST (ACPI 6.4, 6.3.5). */
 const deviceCheck = 1;
@@ -38,6 +38,23 @@ export async function diskRead(qmp: QmpClient, id: string, call: CallOptions): P
   const isRead = ({ qdev, stats }: BlockStats): boolean =>
     stats.rd_operations > 0 && (qdev === id || qdev?.startsWith(`/machine/peripheral/${id}/`) === true);
   while (!(await qmp.execute<BlockStats[]>('query-blockstats', undefined, call)).some(isRead)) {
+    if (performance.now() > deadline) return;
+    await sleep(pollMs, undefined, { signal: call.signal });
+  }
+}
+
+/**
+ * Waits until the guest's driver has taken a virtio device. QEMU has no event for that, and before 7.2 no word: then, and with a guest that
+ * has no such driver, the device is there all the same.
+ */
+export async function driven(qmp: QmpClient, id: string, call: CallOptions): Promise<void> {
+  const deadline = performance.now() + insertionMs;
+  for (;;) {
+    const path = `/machine/peripheral/${id}/virtio-backend`;
+    const found = await qmp.execute<VirtioStatus>('x-query-virtio-status', { path }, call).catch((error: unknown) => {
+      if (VmError.from(error).code !== 'VMM_FAILED') throw error;
+    });
+    if (found === undefined || found.status.statuses.some((text) => text.includes('DRIVER_OK'))) return;
     if (performance.now() > deadline) return;
     await sleep(pollMs, undefined, { signal: call.signal });
   }

@@ -67,21 +67,20 @@ function controllerParts({ id }: Controller, at: Properties, config: HypervisorC
 function netParts(device: NetDevice, at: Properties, context: PartsContext, virtio: Virtio): DeviceParts {
   const queues = device.queues ?? 1;
   const id = `net-${device.id}`;
-  const { disableVhostNet, iommuPlatform } = context.config;
+  const { iommuPlatform } = context.config;
   const several = queues > 1 ? { queues } : {};
   const backend: Backend =
     device.tap === undefined
       ? { type: 'netdev', properties: { type: 'user', id } }
       : {
           type: 'netdev',
-          // `vhost`: where the host lacks it QEMU says so in its log and goes without.
           properties: {
             type: 'tap',
             id,
             ifname: device.tap,
             script: 'no',
             downscript: 'no',
-            vhost: device.vhost ?? !disableVhostNet,
+            vhost: device.vhost === true,
             ...several,
           },
         };

@@ -174,7 +174,7 @@ export function pathsOf(device: Placeable, config: HypervisorConfig): PlannedPat
       if (device.tap === undefined) return [{ path: '/etc/resolv.conf', access: 'read', optional: true }];
       return [
         { path: '/dev/net/tun', access: 'write' },
-        ...(device.vhost === false ? [] : [{ path: '/dev/vhost-net', access: 'write', optional: true } as const]),
+        ...(device.vhost === true ? [{ path: '/dev/vhost-net', access: 'write' } as const] : []),
       ];
     case 'vhost-user':
       return [{ path: device.socket, access: 'write' }];

@@ -63,6 +63,12 @@ export interface BlockStats {
   stats: { rd_bytes: number; wr_bytes: number; rd_operations: number; wr_operations: number };
 }
 
+/** Part of what `x-query-virtio-status` says, since QEMU 7.2 (qapi/virtio.json). */
+export interface VirtioStatus {
+  /** each bit by its name, such as `VIRTIO_CONFIG_S_DRIVER_OK: Driver setup and ready` */
+  status: { statuses: readonly string[] };
+}
+
 export interface MachineInfo {
   name: string;
   /** the name without a version, of the newest one */

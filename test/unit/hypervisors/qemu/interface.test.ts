@@ -1,10 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { VmConfigInput } from '../../../../src/config/vm-config.ts';
+import type { HypervisorConfig, VmConfigInput } from '../../../../src/config/vm-config.ts';
+import type { NamedDevice } from '../../../../src/hypervisors/device.ts';
 import { resizeVcpus } from '../../../../src/hypervisors/qemu/control-cpus.ts';
 import { resizeMemory } from '../../../../src/hypervisors/qemu/control-memory.ts';
 import { counters } from '../../../../src/hypervisors/qemu/control-statistics.ts';
 import { qemu } from '../../../../src/hypervisors/qemu/index.ts';
+import { partsOf } from '../../../../src/hypervisors/qemu/devices-kinds.ts';
+import { makeBackend, removeBackend } from '../../../../src/hypervisors/qemu/devices-parts.ts';
+import { type Placed, placeDevice } from '../../../../src/hypervisors/qemu/devices-place.ts';
 import { plan } from '../../../../src/hypervisors/qemu/plan.ts';
 import { restorePlan } from '../../../../src/hypervisors/qemu/plan-restore.ts';
 import type { SavedMachine } from '../../../../src/hypervisors/qemu/state-saved.ts';
@@ -27,6 +31,7 @@ const recorded = (version: string): Recorded =>
 const configs: Readonly<Record<string, VmConfigInput>> = {
   defaults: {},
   pc: { machineType: 'pc' },
+  'root ports and an image': { pcieRootPorts: 3, initrd: undefined, image: '/boot/root.img' },
   'every kind of memory at once': {
     hugePages: true,
     memPrealloc: true,
@@ -37,6 +42,48 @@ const configs: Readonly<Record<string, VmConfigInput>> = {
   NUMA: { numaMapping: ['0', '1-2'], memPrealloc: true },
   'an IOMMU and a dump': { iommu: true, guestMemoryDumpPath: '/var/crash' },
 };
+const devices: readonly NamedDevice[] = [
+  {
+    kind: 'block',
+    id: 'blk',
+    path: '/a,b "c".img',
+    format: 'raw',
+    readOnly: false,
+    serial: 'x',
+    ioThread: true,
+    aio: 'native',
+    cache: { direct: true, noFlush: true },
+  },
+  {
+    kind: 'block',
+    id: 'scsi',
+    path: '/q',
+    format: 'qcow2',
+    readOnly: true,
+    driver: 'virtio-scsi',
+    backing: { path: '/base', format: 'raw' },
+  },
+  { kind: 'block', id: 'nv', path: '/nv', format: 'raw', readOnly: true, driver: 'nvdimm' },
+  { kind: 'net', id: 'user' },
+  { kind: 'net', id: 'tap', tap: 't,0', queues: 4, vhost: true },
+  { kind: 'fs', id: 'fs', path: '/f', tag: 'fs', readOnly: false, driver: 'virtio-fs' },
+  { kind: 'fs', id: 'nine', path: '/a,b', tag: 'nine', readOnly: true, driver: 'virtio-9p' },
+  { kind: 'serial-port', id: 'port', name: 'p' },
+  { kind: 'vsock', id: 'vs', contextId: 42 },
+  { kind: 'vfio', id: 'vfio', address: '0000:03:00.0' },
+  { kind: 'vhost-user', id: 'vb', type: 'blk', socket: '/s', queues: 2 },
+  { kind: 'vhost-user', id: 'vsc', type: 'scsi', socket: '/s' },
+  { kind: 'vhost-user', id: 'vn', type: 'net', socket: '/s', queues: 2 },
+  { kind: 'vhost-user', id: 'vf', type: 'fs', socket: '/s', tag: 't' },
+];
+
+/** Each with a place. */
+function placed(config: HypervisorConfig): Placed[] {
+  let all: Placed[] = [];
+  for (const device of devices) all = [...all, ...placeDevice(all, device, config)];
+  return all;
+}
+
 const saved: SavedMachine = {
   schema: 1,
   version: '7.2.0',
@@ -62,6 +109,33 @@ describe.each(['7.2', '10.0'])('QEMU %s', (version) => {
         // `addr` of a PCI device is a property of its bus' kind, which some versions' help leaves out.
         expect(Object.keys(rest).filter((name) => names?.includes(name) === false && name !== 'addr')).toEqual([]);
       }
+    }
+  });
+
+  it.each(['q35', 'pc'])('knows every device, as it is plugged into %s, and every part of it', async (machineType) => {
+    const context = contextFor(qemu, { machineType, enableIoThreads: true, blockDeviceDriver: 'virtio-scsi' });
+    const { qmp, asked } = scripted();
+    for (const one of placed(context.config)) {
+      const { backends, device } = partsOf(one, context);
+      const { driver, id: _id, bus: _bus, ...rest } = device;
+      const names = known.devices[driver];
+      expect(names, driver).toBeDefined();
+      const positions = ['addr', 'scsi-id', 'lun'];
+      expect(Object.keys(rest).filter((name) => names?.includes(name) === false && !positions.includes(name))).toEqual(
+        [],
+      );
+      for (const backend of backends) {
+        if (backend.type !== 'fsdev') await makeBackend(qmp, backend, {});
+        await removeBackend(qmp, backend, {});
+        if (backend.type !== 'object') continue;
+        const { 'qom-type': type, id: _of, ...properties } = backend.properties;
+        expect(Object.keys(properties).filter((name) => known.objects[type]?.includes(name) !== true)).toEqual([]);
+      }
+    }
+    for (const { command, args } of asked.filter((it) => !it.command.startsWith('object-'))) {
+      const takes = known.commands[command];
+      expect(takes, command).toBeDefined();
+      expect(takes?.filter(({ name, optional }) => !optional && !(name in args))).toEqual([]);
     }
   });
 
