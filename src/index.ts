@@ -49,6 +49,13 @@ export { findUnused, removeUnused, type Unused } from './sandbox/unused.ts';
 export { attachConsole } from './sandbox/console.ts';
 export type { ShellOptions } from './sandbox/shell.ts';
 export { logPath, vmLog, type LogOptions, type LogSource } from './sandbox/logs.ts';
+export {
+  importImage,
+  listRootImages,
+  pruneRootImages,
+  removeRootImage,
+  type RootImageInUse,
+} from './sandbox/root-images.ts';
 export { listImageUse, removeImageOf, unusedImages, type ImageInUse } from './sandbox/images.ts';
 export type { CopyOptions, CopyOutOptions } from './sandbox/copy/copy.ts';
 export type { CopyLimits } from './sandbox/copy/archive-rules.ts';
@@ -118,6 +125,8 @@ export type {
 export type { LaunchPlan, PlannedFile, PlannedPath, PlannedRequest } from './hypervisors/launch-plan.ts';
 export { buildDefaultImage, type BuildOptions } from './images/build.ts';
 export { listImages } from './images/store.ts';
+export type { ImportEvent, ImportOptions } from './images/roots/import.ts';
+export type { RootConfig, RootImage, RootManifest, RootType } from './images/roots/root-image.ts';
 export type { ConfinementPlan, CgroupPlan, MissingMeasure, Measure } from './confinement/confinement-plan.ts';
 export type { JailMount, JailNode, JailPlan } from './confinement/jail-plan.ts';
 export type { Controller } from './confinement/cgroup-host.ts';

@@ -83,9 +83,11 @@ static void build(const char *device, const char *type) {
              "lowerdir=" BASE "/image,upperdir=" BASE "/layer/upper,workdir=" BASE "/layer/work");
 }
 
-/* What is mounted already moves along; an image may lack the folders for it. */
+static bool entered;
+
+/* What is mounted already moves along; an image may lack the folders for it. Its own /run and /tmp may hold something. */
 static void enter(void) {
-  static const char *const moved[] = {"/dev", "/proc", "/sys", "/run", "/tmp"};
+  static const char *const moved[] = {"/dev", "/proc", "/sys"};
   for (size_t i = 0; i < sizeof moved / sizeof moved[0]; i++) {
     char at[64];
     snprintf(at, sizeof at, BASE "/root%s", moved[i]);
@@ -95,6 +97,31 @@ static void enter(void) {
   if (chdir(BASE "/root") < 0) console_die("root", errno);
   must_mount(".", "/", NULL, MS_MOVE, NULL);
   if (chroot(".") < 0 || chdir("/") < 0) console_die("root", errno);
+  mkdir("/run", 0755);
+  if (mkdir("/tmp", 0755) == 0) chmod("/tmp", 01777);
+  mkdir("/etc", 0755);
+  entered = true;
+}
+
+/* Writes a file that the image lacks, or has empty as a container's runtime leaves it; and one that we wrote before. */
+static void supply(const char *path, const char *text, bool *ours) {
+  struct stat found;
+  if (!*ours && stat(path, &found) == 0 && (found.st_size > 0 || !S_ISREG(found.st_mode))) return;
+  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644);
+  if (fd < 0) return;
+  *ours = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+  close(fd);
+}
+
+void root_name(const char *name) {
+  static bool hosts, hostname, resolver;
+  char text[256];
+  if (!entered) return;
+  snprintf(text, sizeof text, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 %.63s\n", name);
+  supply("/etc/hosts", text, &hosts);
+  snprintf(text, sizeof text, "%.63s\n", name);
+  supply("/etc/hostname", text, &hostname);
+  supply("/etc/resolv.conf", "", &resolver);
 }
 
 void root_enter(void) {

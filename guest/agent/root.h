@@ -6,4 +6,8 @@
    that device, mounts it read-only with a writable layer in memory over it, and makes that `/`. Dies if it can't. */
 void root_enter(void);
 
+/* The guest's name has changed: what an image lacks of /etc/hosts, /etc/hostname and /etc/resolv.conf is supplied. Does nothing
+   without an image as root. */
+void root_name(const char *name);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include "agent.h"
 #include "fields.h"
+#include "root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -97,6 +98,15 @@ static int set_clock(uint64_t nanoseconds) {
   return clock_settime(CLOCK_REALTIME, &t) < 0 ? -errno : 0;
 }
 
+static int set_name(const struct field *f) {
+  char name[HOSTNAME_MAX + 1];
+  memcpy(name, f->data, f->length);
+  name[f->length] = 0;
+  if (sethostname(name, f->length) < 0) return -errno;
+  root_name(name);
+  return 0;
+}
+
 int sync_serve(const uint8_t *payload, size_t length, const char **why) {
   struct sync_request q = {0};
   *why = parse(&q, payload, length);
@@ -107,7 +117,7 @@ int sync_serve(const uint8_t *payload, size_t length, const char **why) {
   if (agent.init) {
     if (q.entropy.data) error = reseed(&q.entropy);
     if (!error && q.clock) error = set_clock(q.clock);
-    if (!error && q.hostname.data && sethostname((const char *)q.hostname.data, q.hostname.length) < 0) error = -errno;
+    if (!error && q.hostname.data) error = set_name(&q.hostname);
     if (!error && q.machine_id.data) error = set_machine_id(&q.machine_id);
   }
   if (!error && q.entropy.data) agent.reseeds++;

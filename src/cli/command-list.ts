@@ -195,7 +195,7 @@ export const commandList: readonly CommandEntry[] = [
   {
     name: 'image',
     group: 'This host',
-    summary: 'build, list and remove guest images',
+    summary: 'import, build, list and remove images',
     load: async () => (await import('./commands/image.ts')).image(),
   },
   {

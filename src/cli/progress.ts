@@ -1,4 +1,5 @@
 import type { BuildEvent } from '../images/image.ts';
+import type { ImportEvent } from '../images/roots/import.ts';
 import type { VmEvent } from '../sandbox/events.ts';
 import { isLively, mayColour } from './output.ts';
 import { duration, mebibytes } from './units.ts';
@@ -15,6 +16,7 @@ export interface ProgressTarget {
 export interface Progress {
   onEvent(event: VmEvent): void;
   onBuildEvent(event: BuildEvent): void;
+  onImportEvent(event: ImportEvent): void;
   /** Clears what is still on the line. To be called before anything else is written. */
   end(): void;
 }
@@ -24,7 +26,10 @@ const tickMs = 100;
 
 /** Shows progress: one line that is written over on a terminal, else a line for each step that takes its time. */
 export function openProgress(target: ProgressTarget): Progress {
-  if (target.quiet) return { onEvent: () => undefined, onBuildEvent: () => undefined, end: () => undefined };
+  if (target.quiet) {
+    const nothing = (): void => undefined;
+    return { onEvent: nothing, onBuildEvent: nothing, onImportEvent: nothing, end: nothing };
+  }
   const lively = isLively(target.stream, target.env);
   const line = lively ? livelyLine(target) : plainLines(target);
   const onBuildEvent = (event: BuildEvent): void => {
@@ -32,6 +37,9 @@ export function openProgress(target: ProgressTarget): Progress {
   };
   return {
     onBuildEvent,
+    onImportEvent: ({ phase, message, done, total }) => {
+      if (phase !== 'done') line.step(message, progressOf(done, total));
+    },
     onEvent: (event) => {
       if (event.type === 'notice') line.note(event.message);
       else if (event.type === 'image') onBuildEvent(event.event);
@@ -92,6 +100,10 @@ function livelyLine({ stream, env }: ProgressTarget): Line {
 }
 
 function amount({ phase, done, total }: BuildEvent): string {
-  if (phase !== 'download' || done === undefined) return '';
+  return phase === 'download' ? progressOf(done, total) : '';
+}
+
+function progressOf(done: number | undefined, total: number | undefined): string {
+  if (done === undefined) return '';
   return total === undefined ? mebibytes(done) : `${mebibytes(done)} of ${mebibytes(total)}`;
 }

@@ -13,6 +13,7 @@ export interface VmFlags {
   accel?: 'auto' | 'kvm' | 'tcg';
   memory?: number;
   cpus?: number;
+  image?: string;
   kernel?: string;
   initrd?: string;
   append?: string;
@@ -32,6 +33,7 @@ export function addVmFlags(command: Command): Command {
     .addOption(new Option('--accel <accel>', 'accelerator (default: auto)').choices(['auto', 'kvm', 'tcg']))
     .addOption(new Option('-m, --memory <size>', 'memory, such as 512M or 2G (default: 2G)').argParser(memoryMiB))
     .addOption(new Option('--cpus <number>', 'vCPUs (default: 1)').argParser(wholeNumber))
+    .option('--image <image>', 'root file system: the name of an image, or the path of a disk')
     .option('--kernel <file>', 'kernel to boot instead of the default guest')
     .option('--initrd <file>', 'initrd for that kernel')
     .option('--append <words>', 'kernel parameters, after ours')
@@ -50,7 +52,7 @@ export function addVmFlags(command: Command): Command {
 
 /** The same as options of the library. Paths become absolute, from the current folder. */
 export function vmOptions(flags: VmFlags & DeviceFlags): VmOptions {
-  const { name, hypervisor, accel, memory, cpus, kernel, initrd, append, hypervisorPath } = flags;
+  const { name, hypervisor, accel, memory, cpus, image, kernel, initrd, append, hypervisorPath } = flags;
   const { confinement, cpuLimit, startTimeout } = flags;
   return {
     name,
@@ -58,6 +60,7 @@ export function vmOptions(flags: VmFlags & DeviceFlags): VmOptions {
     accel,
     memoryMiB: memory,
     vcpus: cpus,
+    image: imageOption(image),
     kernel: absolute(kernel),
     initrd: absolute(initrd),
     hypervisorPath: absolute(hypervisorPath),
@@ -67,6 +70,11 @@ export function vmOptions(flags: VmFlags & DeviceFlags): VmOptions {
     devices: devicesOf(flags),
     kernelParams: append === undefined ? undefined : deserializeParams(kernelWords(append)),
   };
+}
+
+/** A path is told from an image's name as shells tell them: it begins with a slash or a dot. */
+export function imageOption(image: string | undefined): string | undefined {
+  return image !== undefined && /^[./]/.test(image) ? path.resolve(image) : image;
 }
 
 function absolute(file: string | undefined): string | undefined {

@@ -2,6 +2,7 @@ import path from 'node:path';
 import { assetPath } from '../config/assets.ts';
 import type { HypervisorConfig, VmConfigInput } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
+import type { RootConfig } from '../images/roots/root-image.ts';
 import type { Places } from '../state/paths.ts';
 import { readSigned, writeSigned } from '../state/signed-file.ts';
 import { changeOf, type FileMark, markFile } from './file-mark.ts';
@@ -26,6 +27,8 @@ export interface TemplateManifest {
   config: HypervisorConfig;
   /** name of the guest image */
   image?: string | undefined;
+  /** what the root image says of its commands */
+  imageConfig?: RootConfig | undefined;
   /** where its memory is */
   memory: 'tmpfs' | 'disk';
   /** absolute in tmpfs; on a disk it is named within the template's folder */

@@ -33,7 +33,16 @@ export async function attachDevice(
   spec: DeviceSpec,
   options: CallOptions,
 ): Promise<AttachResult> {
-  const attached = deviceOf(spec);
+  return attach(held, agent, deviceOf(spec), options);
+}
+
+/** The same of a device that has its id already. */
+export async function attach(
+  held: HeldVm,
+  agent: GuestAgent,
+  attached: AttachedDevice,
+  options: CallOptions,
+): Promise<AttachResult> {
   const { device, mountAt } = attached;
   await requireGuestFor(held, attached);
   return within(`attach of ${device.id}`, options, async (call) => {

@@ -7,6 +7,7 @@ import { VmError } from '../errors.ts';
 import type { Hypervisor, HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { manage } from '../hypervisors/lifecycle.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
+import type { RootConfig } from '../images/roots/root-image.ts';
 import { type HeldLock, lock } from '../state/lock.ts';
 import type { VmRecord } from '../state/record.ts';
 import { type NewVm, VmStore } from '../state/store.ts';
@@ -33,6 +34,7 @@ export interface VmToBe {
   accel: 'kvm' | 'tcg';
   name: string;
   image?: string | undefined;
+  imageConfig?: RootConfig | undefined;
   networkNamespace?: string | undefined;
   confinement?: ConfinementLevel | undefined;
   cpuLimit?: number | undefined;
@@ -106,7 +108,7 @@ export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) 
   let held: HeldVm;
   try {
     const context = contextOf(store, record, vm, vm.host.memoryMiB);
-    held = new HeldVm(store, context, manage(module, context));
+    held = new HeldVm(store, context, manage(module, context), vm.imageConfig);
   } catch (error) {
     await removeFiles(store, record);
     throw error;

@@ -8,6 +8,7 @@ import { agree, type MadeUp } from '../factory/agreement.ts';
 import { checkFiles, type TemplateManifest } from '../factory/template-manifest.ts';
 import { TemplateStore } from '../factory/template-store.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
+import { attach } from './attach-device.ts';
 import { bringUp, tearDown, type VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
@@ -43,6 +44,8 @@ export async function cloneVm(template: string, split: SplitOptions): Promise<Op
       const { held, link } = await bringUp(vm, report, call);
       try {
         if (Object.keys(made).length > 0) await resizeVm(held, link.agent, { ...made, ...call });
+        // The template had none: what a clone is to have is plugged.
+        for (const device of split.devices) await attach(held, link.agent, device, call);
         if (detached) await detachVm(held);
         report('ready', `${name} is ready`);
         return { held, link, owned: !detached, detached, telemetry };
@@ -64,7 +67,7 @@ export async function cloneVm(template: string, split: SplitOptions): Promise<Op
 export async function cloneToBe(template: string, split: SplitOptions): Promise<CloneToBe> {
   const store = new TemplateStore();
   const [manifest, host] = await Promise.all([store.read(template), readHostFacts()]);
-  const { hypervisor, config, accel, image } = manifest;
+  const { hypervisor, config, accel, image, imageConfig } = manifest;
   const input = parseConfig(split.config);
   const made = agree(manifest, { hypervisor: split.hypervisorGiven ? split.hypervisor : undefined, config: input });
   const module = await loadDriver(parseHypervisorType(hypervisor));
@@ -77,7 +80,7 @@ export async function cloneToBe(template: string, split: SplitOptions): Promise<
   requireSameVersions(manifest, verdict.version);
   const { name = madeUpName(), networkNamespace, cpuLimit, startTimeoutMs } = split;
   const decided = { name, networkNamespace, confinement, cpuLimit, startTimeoutMs, restoreFrom };
-  return { vm: { at: store.places, host, module, config, accel, image, ...decided }, made };
+  return { vm: { at: store.places, host, module, config, accel, image, imageConfig, ...decided }, made };
 }
 
 function requireSameVersions({ name, version, vmmVersion, hypervisor }: TemplateManifest, found?: string): void {

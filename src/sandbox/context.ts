@@ -7,6 +7,7 @@ import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import type { HypervisorModule, VmContext } from '../hypervisors/hypervisor.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
+import type { RootConfig } from '../images/roots/root-image.ts';
 import { writeUnflushed } from '../state/atomic-file.ts';
 import { vmFiles } from '../state/paths.ts';
 import type { VmRecord } from '../state/record.ts';
@@ -21,6 +22,8 @@ export interface VmSettings {
   cpuLimit?: number | undefined;
   /** what it starts with each time */
   devices?: readonly AttachedDevice[] | undefined;
+  /** what the image that it was made of says of its commands */
+  imageConfig?: RootConfig | undefined;
 }
 
 /** What is kept beside a VM's record, so that any process can make its context again. */
@@ -33,8 +36,8 @@ interface StoredConfig extends VmSettings {
  * when the host crashed is not there to be configured any more.
  */
 export async function storeConfig(folder: string, settings: VmSettings): Promise<void> {
-  const { config, networkNamespace, confinement, cpuLimit, devices } = settings;
-  const stored: StoredConfig = { schema: 1, config, networkNamespace, confinement, cpuLimit, devices };
+  const { config, networkNamespace, confinement, cpuLimit, devices, imageConfig } = settings;
+  const stored: StoredConfig = { schema: 1, config, networkNamespace, confinement, cpuLimit, devices, imageConfig };
   await writeUnflushed(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
 
@@ -56,11 +59,16 @@ export function contextOf(store: VmStore, record: VmRecord, stored: VmSettings, 
   };
 }
 
+/** A VM as it was configured. */
+export interface Recalled {
+  module: HypervisorModule;
+  context: VmContext;
+  devices: readonly AttachedDevice[];
+  imageConfig: RootConfig | undefined;
+}
+
 /** Finds the driver and the context of a VM on disk. @throws {VmError} STATE_INVALID, UNSUPPORTED */
-export async function recall(
-  store: VmStore,
-  record: VmRecord,
-): Promise<{ module: HypervisorModule; context: VmContext; devices: readonly AttachedDevice[] }> {
+export async function recall(store: VmStore, record: VmRecord): Promise<Recalled> {
   const path = vmFiles.config(store.folder(record.name));
   let stored: StoredConfig | null;
   try {
@@ -75,5 +83,6 @@ export async function recall(
   if (stored?.schema !== 1)
     throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
   const [module, host] = await Promise.all([loadDriver(parseHypervisorType(record.hypervisor)), readHostFacts()]);
-  return { module, context: contextOf(store, record, stored, host.memoryMiB), devices: stored.devices ?? [] };
+  const { devices = [], imageConfig } = stored;
+  return { module, context: contextOf(store, record, stored, host.memoryMiB), devices, imageConfig };
 }

@@ -6,6 +6,7 @@ import { VmError } from '../errors.ts';
 import { TemplateStore } from '../factory/template-store.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { readHostFacts } from '../config/host.ts';
+import { readAttached } from './attached.ts';
 import { bringUp, type RunningVm, tearDown, type VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { HeldVm } from './held-vm.ts';
@@ -48,13 +49,15 @@ export async function forkVm(held: HeldVm, count: number, options: ForkOptions):
   const call = { signal: scope.signal };
   try {
     const record = await held.locate();
-    const { config, accel } = held.context;
+    const { imageConfig } = held;
+    const { config, accel, stateFolder } = held.context;
     if (config.bootToBeTemplate)
       throw new VmError('INVALID_STATE', `${held.name} is to be a template: it is cloned, not forked`, {
         name: held.name,
         operation: 'fork',
       });
     const { vcpus, memoryMiB = config.memoryMiB, image } = record;
+    const devices = await readAttached(stateFolder);
     const store = new TemplateStore();
     const [host, module] = await Promise.all([readHostFacts(), loadDriver(held.hypervisor.type)]);
     const confinement = await chooseConfinement(module, options.confinement, () => undefined);
@@ -65,7 +68,17 @@ export async function forkVm(held: HeldVm, count: number, options: ForkOptions):
       options.onPause?.(pauseMs);
       const { networkNamespace, cpuLimit } = options;
       const decided = { networkNamespace, cpuLimit, confinement, restoreFrom: folder, size: { vcpus, memoryMiB } };
-      const toBe = { at: store.places, host, module, config: forkConfig(config), accel, image, ...decided };
+      const toBe = {
+        at: store.places,
+        host,
+        module,
+        config: forkConfig(config),
+        accel,
+        image,
+        imageConfig,
+        devices,
+        ...decided,
+      };
       return await bringUpAll(
         names.map((name) => ({ ...toBe, name })),
         { detached },

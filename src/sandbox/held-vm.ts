@@ -2,6 +2,7 @@ import { VmError } from '../errors.ts';
 import type { Hypervisor, VmContext } from '../hypervisors/hypervisor.ts';
 import { manage } from '../hypervisors/lifecycle.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
+import type { RootConfig } from '../images/roots/root-image.ts';
 import type { ProcessIdentity } from '../state/process-identity.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
@@ -12,22 +13,25 @@ import { statusOf } from './status.ts';
 export class HeldVm {
   readonly store: VmStore;
   readonly context: VmContext;
+  /** what the image that it was made of says of its commands; absent for the default guest and for a disk */
+  readonly imageConfig: RootConfig | undefined;
   #hypervisor: Hypervisor;
 
-  constructor(store: VmStore, context: VmContext, hypervisor: Hypervisor) {
+  constructor(store: VmStore, context: VmContext, hypervisor: Hypervisor, imageConfig: RootConfig | undefined) {
     this.store = store;
     this.context = context;
+    this.imageConfig = imageConfig;
     this.#hypervisor = hypervisor;
   }
 
   /** Takes up a VM from its record, in whatever state it is. @throws {VmError} STATE_INVALID, UNSUPPORTED */
   static async fromRecord(store: VmStore, record: VmRecord): Promise<HeldVm> {
-    const { module, context } = await recall(store, record);
+    const { module, context, imageConfig } = await recall(store, record);
     const hypervisor = manage(module, context);
     const status = statusOf(record);
     // The VMM is not asked: it may stand still, and what must not rely on the record asks first.
     if (status === 'running' || status === 'paused') await hypervisor.loadState(record.driver, status);
-    return new HeldVm(store, context, hypervisor);
+    return new HeldVm(store, context, hypervisor, imageConfig);
   }
 
   get id(): string {

@@ -46,6 +46,11 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
   if (setup !== undefined && typeof setup !== 'function')
     throw new VmError('INVALID_ARGUMENT', 'setup must be a function', { field: 'setup' });
   const split = splitOptions(rest);
+  if (split.devices.length > 0)
+    throw new VmError('INVALID_ARGUMENT', 'a template has no devices of its own', {
+      field: 'devices',
+      advice: 'Give them to its clones.',
+    });
   const scope = callScope(`making of the template ${name}`, split.call);
   const call = { signal: scope.signal };
   const began = performance.now();
@@ -57,7 +62,7 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
     const draft = await new TemplateStore(prepared.at).begin(name, { memory, memoryMiB });
     try {
       await bootAndSave(prepared, split, draft, { report, call, setup });
-      const { module, accel, image, config } = prepared;
+      const { module, accel, image, imageConfig, config } = prepared;
       const vmmVersion = (await module.probe(prepared.host, config.hypervisorPath)).version;
       const manifest = await draft.publish({
         createdAt: new Date().toISOString(),
@@ -68,6 +73,7 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
         given: parseConfig(split.config),
         config: ordinaryConfig(config),
         image,
+        imageConfig,
         shared: module.capabilities.sharedMemory === true,
         files: await markFolder(draft.data.path, hashedBytes),
         assets: await markAssets(config),

@@ -13,12 +13,13 @@ import type { HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { buildDefaultImage } from '../images/build.ts';
 import { defaultImageName, type GuestImage } from '../images/image.ts';
+import type { RootConfig } from '../images/roots/root-image.ts';
 import { findImage } from '../images/store.ts';
 import { type Places, places } from '../state/paths.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { tryKvm } from './kvm-trial.ts';
-import { rootTypeParams } from './root-image.ts';
+import { rootTypeParams, storedImage } from './root-image.ts';
 import { withSharing } from './sharing.ts';
 import type { SplitOptions } from './vm-options.ts';
 
@@ -32,8 +33,10 @@ export interface Prepared {
   module: HypervisorModule;
   config: HypervisorConfig;
   accel: 'kvm' | 'tcg';
-  /** name of the guest image, when it is one of ours */
+  /** name of the guest image, when it is one of ours or of the store */
   image: string | undefined;
+  /** what an image of the store says of its commands */
+  imageConfig: RootConfig | undefined;
   confinement: ConfinementLevel;
 }
 
@@ -43,8 +46,10 @@ export async function prepare(
   report: (phase: Phase, message: string) => void,
 ): Promise<Prepared> {
   const module = await loadDriver(options.hypervisor);
-  const input = await withSharing(parseConfig(options.config), options.devices, module.fields);
   const [at, host] = [places(), await readHostFacts()];
+  const stored = await storedImage(at.roots, options.config['image']);
+  const given = parseConfig(stored === undefined ? options.config : { ...options.config, image: stored.file });
+  const input = await withSharing(given, options.devices, module.fields);
   const facts = { fields: module.fields, host };
   const needsGuest = module.bootsGuest && lacksGuest(input);
   completeConfig(input, facts, needsGuest ? standIn : undefined);
@@ -54,7 +59,8 @@ export async function prepare(
   const config = completeConfig(input, facts, image && bootable(image, rootType));
   await checkAssets(config, options.call.signal);
   const confinement = await chooseConfinement(module, options.confinement, options.onEvent);
-  const decided = { at, host, module, config, image: image?.name, confinement };
+  const [name, imageConfig] = [stored?.name ?? image?.name, stored?.config];
+  const decided = { at, host, module, config, image: name, imageConfig, confinement };
   if (module.accels.length === 0) return { ...decided, accel: 'tcg' };
   const trial = (): Promise<KvmVerdict> => tryKvm(decided, options.call);
   const { accel, notice } = await decideAccel(

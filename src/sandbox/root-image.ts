@@ -2,6 +2,9 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { fileError } from '../config/file-error.ts';
 import type { Param } from '../config/kernel-params.ts';
 import { VmError } from '../errors.ts';
+import { defaultImageName } from '../images/image.ts';
+import type { RootConfig } from '../images/roots/root-image.ts';
+import { findRoot } from '../images/roots/root-store.ts';
 
 /** Where the superblock of each file system says which it is: those that the default guest has drivers for. */
 const superblocks = [
@@ -46,6 +49,30 @@ export async function rootTypeParams(image: string, given: readonly Param[]): Pr
     path: image,
     field: 'image',
     advice: other?.advice ?? `Make it one of ${types}.`,
+  });
+}
+
+/** What a VM's option `image` means when it is no path. */
+export interface StoredImage {
+  name: string;
+  /** absolute path of the root file system; undefined for the default guest, which is one by itself */
+  file: string | undefined;
+  config: RootConfig | undefined;
+}
+
+/**
+ * The image of the store that an option names; undefined for a path, and for what the schema will refuse.
+ * @throws {VmError} IMAGE_NOT_FOUND, INVALID_NAME
+ */
+export async function storedImage(store: string, image: unknown): Promise<StoredImage | undefined> {
+  if (typeof image !== 'string' || image === '' || image.startsWith('/')) return undefined;
+  if (image === defaultImageName) return { name: image, file: undefined, config: undefined };
+  const found = await findRoot(store, image);
+  if (found !== undefined) return { name: found.name, file: found.file, config: found.manifest.config };
+  throw new VmError('IMAGE_NOT_FOUND', `there is no image ${image}`, {
+    field: 'image',
+    advice:
+      '`polyvisor image ls` lists the images; `polyvisor image import` makes one. A command of the default guest comes after `--`.',
   });
 }
 

@@ -6,6 +6,7 @@ import { assetPath } from '../config/assets.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
 import { changeOf, type FileMark } from '../factory/file-mark.ts';
+import type { RootConfig } from '../images/roots/root-image.ts';
 import { type Places, places } from '../state/paths.ts';
 import { readSigned, writeSigned } from '../state/signed-file.ts';
 import type { AttachedDevice } from './device-spec.ts';
@@ -24,6 +25,7 @@ export interface SnapshotManifest {
   /** complete, so that later defaults don't change it */
   config: HypervisorConfig;
   image?: string | undefined;
+  imageConfig?: RootConfig | undefined;
   /** what it had by then, after what resizes there were */
   size: { vcpus?: number | undefined; memoryMiB?: number | undefined };
   /** what the VMM's driver wrote, by name */

@@ -82,6 +82,7 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
         accel,
         config: ordinaryConfig(config),
         image,
+        imageConfig: held.imageConfig,
         size: { vcpus, memoryMiB },
         files: await markFolder(target, Number.POSITIVE_INFINITY),
         assets,
@@ -108,13 +109,13 @@ export async function vmOfSnapshot(folder: string, options: RestoreOptions): Pro
   const manifest = await readManifest(restoreFrom, { trust: options.trust });
   await checkSnapshot(restoreFrom, manifest);
   await checkAssets(manifest.assets);
-  const { config, accel, image, size, devices } = manifest;
+  const { config, accel, image, imageConfig, size, devices } = manifest;
   const module = await loadDriver(parseHypervisorType(manifest.hypervisor));
   const host = await readHostFacts();
   const { name = madeUpName(), networkNamespace, cpuLimit } = options;
   const confinement = await chooseConfinement(module, options.confinement, () => undefined);
   const decided = { name, networkNamespace, confinement, cpuLimit, restoreFrom };
-  return { at: places(), host, module, config, accel, image, size, devices, ...decided };
+  return { at: places(), host, module, config, accel, image, imageConfig, size, devices, ...decided };
 }
 
 /** As the program says it that is found now: the one that runs is the same, unless it was replaced since. */

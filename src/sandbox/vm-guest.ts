@@ -5,6 +5,7 @@ import { VmError } from '../errors.ts';
 import type { CopiedFiles, Exec, ExecOptions, GuestAgent } from '../guest/agent.ts';
 import type { Hypervisor } from '../hypervisors/hypervisor.ts';
 import type { VmStore } from '../state/store.ts';
+import type { RootConfig } from '../images/roots/root-image.ts';
 import type { AgentLink } from './agent-link.ts';
 import { openConsole } from './console.ts';
 import { copyIn, type CopyOptions, copyOut, type CopyOutOptions } from './copy/copy.ts';
@@ -13,6 +14,7 @@ import type { HeldVm } from './held-vm.ts';
 import type { OpenedVm } from './opened-vm.ts';
 import type { PortForward, PortForwardOptions } from './port-forward.ts';
 import { type PublishedPort, servePort } from './ports.ts';
+import { imageOptions } from './image-options.ts';
 import { loginShell, type ShellOptions } from './shell.ts';
 import type { Telemetry } from './telemetry.ts';
 
@@ -57,9 +59,17 @@ export class VmGuest {
     return this.link.agent;
   }
 
-  /** Runs a command in the guest: argv, or a string for its shell. See {@link GuestAgent.exec}. */
+  /** What the image that the VM was made of says: entrypoint, command, environment. Undefined for the default guest and for a disk. */
+  get imageConfig(): Readonly<RootConfig> | undefined {
+    return this.held.imageConfig;
+  }
+
+  /**
+   * Runs a command in the guest: argv, or a string for its shell. See {@link GuestAgent.exec}. What an image says of environment, user and
+   * working folder holds where the options say nothing; its entrypoint is not put in front.
+   */
   exec(command: string | readonly string[], options?: ExecOptions): Exec {
-    const exec = this.agent.exec(command, options);
+    const exec = this.agent.exec(command, imageOptions(this.held.imageConfig, options));
     // The program's name alone: arguments may hold secrets.
     const program = typeof command === 'string' ? undefined : command[0];
     this.telemetry.follow('exec', { vm: this.name, program }, async () => {

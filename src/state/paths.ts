@@ -155,6 +155,8 @@ export interface Places {
   cache: string;
   images: string;
   verdicts: string;
+  /** root images that the user imported: nobody else may have them */
+  roots: string;
   /** sockets and logs of running VMMs; one folder per VM, by its id */
   runtime: string;
   /** folders that must exist, be ours and be closed to others before anything is put below them, outermost first */
@@ -212,6 +214,7 @@ function assemble(state: string, cache: string, wanted: string, fallback: string
     cache,
     images: path.join(cache, 'images'),
     verdicts: path.join(cache, 'verdicts'),
+    roots: path.join(state, 'images'),
     runtime,
     privateFolders: [...above, state, vms, ...(fits ? [] : [fallback]), runtime],
   };

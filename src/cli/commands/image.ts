@@ -1,17 +1,26 @@
 import type { Command } from 'commander';
+import type { ImageInUse } from '../../sandbox/images.ts';
+import type { RootImageInUse } from '../../sandbox/root-images.ts';
+import { mebibytes } from '../units.ts';
 import { agentBinary } from '../../config/package-files.ts';
 import { places } from '../../state/paths.ts';
 import { forEachName, newCommand } from '../command.ts';
 import { confirm } from '../confirm.ts';
-import { imageListing, imagesText, keyOf, sizeOf } from '../image-list.ts';
+import { bytesOf, imageListing, imagesText, keyOf } from '../image-list.ts';
 import { interruptible } from '../interrupts.ts';
 import { print, printJson } from '../output.ts';
 import { openProgress } from '../progress.ts';
+import { importCommand } from './image-import.ts';
 
 /** `polyvisor image` */
 export function image(): Command {
-  return newCommand('image', 'Builds, lists and removes guest images.', ['image build', 'image ls', 'image prune'])
+  return newCommand('image', 'Imports, builds, lists and removes images.', [
+    'image import app.tar',
+    'image ls',
+    'image prune',
+  ])
     .addCommand(build())
+    .addCommand(importCommand())
     .addCommand(list())
     .addCommand(inspect())
     .addCommand(remove())
@@ -45,72 +54,94 @@ function build(): Command {
 }
 
 function list(): Command {
-  return newCommand('ls', 'Lists the guest images of this user. A new VM boots the one whose state is current.', [
-    'image ls',
-    'image ls --json',
-  ])
-    .summary('list guest images')
+  return newCommand(
+    'ls',
+    'Lists the images of this user: guests, of which a new VM boots the one that is current, and roots.',
+    ['image ls', 'image ls --json'],
+  )
+    .summary('list images')
     .alias('list')
-    .option('-q, --quiet', 'keys only')
+    .option('-q, --quiet', 'keys of guests and names of roots only')
     .option('--json', 'print a JSON array')
     .action(async (flags: { quiet?: boolean; json?: boolean }) => {
       const { listImageUse } = await import('../../sandbox/images.ts');
-      const images = await listImageUse();
-      if (flags.json === true) printJson(images.map(({ image: it, ...use }) => ({ ...it, ...use })));
-      else if (flags.quiet === true) images.forEach(({ image: it }) => print(keyOf(it)));
-      else print(imageListing(images));
+      const { listRootImages } = await import('../../sandbox/root-images.ts');
+      const [images, roots] = [await listImageUse(), await listRootImages()];
+      if (flags.json === true)
+        return printJson([...images, ...roots].map(({ image: it, ...use }) => ({ ...it, ...use })));
+      if (flags.quiet !== true) return print(imageListing(images, roots));
+      images.forEach(({ image: it }) => print(keyOf(it)));
+      roots.forEach(({ image: it }) => print(it.name));
     });
 }
 
 function inspect(): Command {
-  return newCommand('inspect', 'Prints all that is known of guest images, as a JSON array.', [
+  return newCommand('inspect', 'Prints all that is known of images, as a JSON array.', [
     'image inspect default',
+    'image inspect python3',
     'image inspect 0f3a9c',
   ])
-    .summary('print all about guest images, as JSON')
+    .summary('print all about images, as JSON')
     .argument('<image...>', 'names, or the beginnings of keys')
     .option('--json', 'as always')
     .action(async (words: string[]) => {
       const { findImageUse } = await import('../../sandbox/images.ts');
-      const found = await Promise.all(words.map((word) => findImageUse(word)));
+      const { findRootImages } = await import('../../sandbox/root-images.ts');
+      const find = async (word: string): Promise<(ImageInUse | RootImageInUse)[]> => {
+        const roots = await findRootImages(word);
+        return roots.length > 0 ? roots : findImageUse(word);
+      };
+      const found = await Promise.all(words.map(find));
       printJson(found.flat().map(({ image: it, ...use }) => ({ ...it, ...use })));
     });
 }
 
 function remove(): Command {
-  return newCommand('rm', 'Removes guest images. Prints what was named.', ['image rm 0f3a9c', 'image rm -f default'])
-    .summary('remove guest images')
+  return newCommand('rm', 'Removes images. Prints what was named.', ['image rm python3', 'image rm -f default'])
+    .summary('remove images')
     .argument('<image...>', 'names, or the beginnings of keys')
     .option('-f, --force', 'although a VM was made of it; a VM that runs goes on')
     .option('--json', 'print a JSON array of what was named')
     .action(async (words: string[], flags: { force?: boolean; json?: boolean }) => {
       const { removeImageOf } = await import('../../sandbox/images.ts');
       const force = flags.force === true;
-      await forEachName(words, async (word) => void (await removeImageOf(word, { force })), flags);
+      const { findRootImages, removeRootImage } = await import('../../sandbox/root-images.ts');
+      const removeOne = async (word: string): Promise<void> => {
+        if ((await findRootImages(word)).length > 0) await removeRootImage(word, { force });
+        else await removeImageOf(word, { force });
+      };
+      await forEachName(words, removeOne, flags);
     });
 }
 
 function prune(): Command {
-  return newCommand('prune', 'Removes guest images that are out of date and that no VM uses. Prints their keys.', [
-    'image prune',
-    'image prune --dry-run',
-    'image prune -af',
-  ])
-    .summary('remove old guest images')
-    .option('-a, --all', 'the one that is current, too')
+  const about =
+    'Removes guests that are out of date and roots that have lost their names, unless a VM has them. Prints the keys of guests and the names of roots.';
+  return newCommand('prune', about, ['image prune', 'image prune --dry-run', 'image prune -af'])
+    .summary('remove old images')
+    .option('-a, --all', 'all that no VM has')
     .option('--dry-run', 'print what would be removed')
     .option('-f, --force', 'do not ask')
     .option('--json', 'print a JSON array')
     .action(async (flags: { all?: boolean; dryRun?: boolean; force?: boolean; json?: boolean }) => {
-      const { dryRun = false, force = false } = flags;
+      const { all = false, dryRun = false, force = false } = flags;
       const { unusedImages } = await import('../../sandbox/images.ts');
+      const { listRootImages, pruneRootImages } = await import('../../sandbox/root-images.ts');
       const { removeImage } = await import('../../images/remove.ts');
-      const images = await unusedImages({ all: flags.all === true });
-      const asks = images.length > 0 && !dryRun && !force;
-      if (asks && !(await confirm(`Remove ${imagesText(images)}?`))) return;
-      if (!dryRun) for (const it of images) await removeImage(places().images, it);
-      if (flags.json === true) return printJson(images);
+      const images = await unusedImages({ all });
+      const roots = all ? (await listRootImages()).filter(({ usedBy }) => usedBy.length === 0) : [];
+      const asks = images.length + roots.length > 0 && !dryRun && !force;
+      const names = roots.map(({ image: it }) => it.name);
+      const what = [...(images.length > 0 ? [imagesText(images)] : []), ...names].join(', ');
+      if (asks && !(await confirm(`Remove ${what}?`))) return;
+      if (!dryRun) {
+        for (const it of images) await removeImage(places().images, it);
+        await pruneRootImages({ all });
+      }
+      if (flags.json === true) return printJson([...images, ...roots.map(({ image: it }) => it)]);
       images.forEach((it) => print(keyOf(it)));
-      process.stderr.write(`polyvisor: ${sizeOf(images)} ${dryRun ? 'would be' : 'are'} free\n`);
+      names.forEach(print);
+      const bytes = roots.reduce((sum, { image: it }) => sum + it.manifest.root.size, bytesOf(images));
+      process.stderr.write(`polyvisor: ${mebibytes(bytes)} ${dryRun ? 'would be' : 'are'} free\n`);
     });
 }

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import { VmError } from '../../errors.ts';
 import { parsePortSpec } from '../../sandbox/port-spec.ts';
 import type { Vm } from '../../sandbox/vm.ts';
+import { places } from '../../state/paths.ts';
 import type { VmOptions } from '../../sandbox/vm-options.ts';
 import { attach } from '../attach.ts';
 import { newCommand } from '../command.ts';
@@ -12,7 +13,7 @@ import { timeMs } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 import { addPortFlag, type PortFlags } from '../port-flags.ts';
 import { openProgress } from '../progress.ts';
-import { addVmFlags, type VmFlags } from '../vm-flags.ts';
+import { addVmFlags, imageOption, type VmFlags } from '../vm-flags.ts';
 import { settle, tellSettings } from '../vm-settings.ts';
 
 interface RunFlags extends VmFlags, DeviceFlags, ExecFlags, PortFlags {
@@ -23,8 +24,13 @@ interface RunFlags extends VmFlags, DeviceFlags, ExecFlags, PortFlags {
 
 /** `polyvisor run` */
 export function run(): Command {
-  const command = newCommand('run', 'Runs a command in a new VM, and removes the VM when the command has ended.', [
+  const about =
+    'Runs a command in a new VM, and removes the VM when the command has ended. The first word is an image, whose own command runs when ' +
+    'none follows; after `--` it is a command of the default guest, or of the image that --image names.';
+  const command = newCommand('run', about, [
     'run -- uname -a',
+    'run python3 python3 -c "print(1)"',
+    'run --image python3 -- ls /',
     'run -it',
     "run -m 512M --cpus 2 -e NAME=world -- sh -c 'echo hello $NAME'",
     'run -i -- wc -l < /etc/passwd',
@@ -32,9 +38,10 @@ export function run(): Command {
     'factory init -m 512M && polyvisor run --template default -- uname -a',
     'run -v ./src:/src:ro --disk data.img --net user -- make -C /src test',
   ])
+    .argument('[image]', 'name of an image (`image ls`) or path of a disk')
     .argument(
       '[command...]',
-      'the command and its arguments; options after it are its own (default on a terminal: a shell)',
+      'the command and its arguments; options after it are its own (default: that of the image, or on a terminal a shell)',
     )
     .passThroughOptions()
     .addOption(
@@ -50,12 +57,44 @@ export function run(): Command {
       ).argParser(timeMs),
     )
     .option('-q, --quiet', 'no progress on stderr')
-    .action(async (argv: string[], flags: RunFlags, self: Command) => {
-      if (argv.length > 0 || flags.detach === true) return runVm(argv, flags);
+    .action(async (_image: string | undefined, _words: string[], given: RunFlags, self: Command) => {
+      const { argv, flags } = meant(self, given);
+      const words = await commandFor(flags.image, argv);
+      if (words.length > 0 || flags.detach === true) return runVm(words, flags);
       if (!process.stdin.isTTY) self.error('error: no command was given, and stdin is no terminal for a shell');
       return runVm(['/bin/sh'], { ...flags, interactive: true, tty: true });
     });
   return command;
+}
+
+/** Tells an image from a command: what follows `--`, and all when --image is given, is a command. */
+function meant(self: Command, flags: RunFlags): { argv: string[]; flags: RunFlags } {
+  const { args } = self;
+  // The words after the options are handed over as they are, so that what stands in front of them can be looked at.
+  const raw = rawWords(self);
+  const isCommand = flags.image !== undefined || raw[raw.length - args.length - 1] === '--';
+  const [image, ...rest] = args;
+  if (isCommand || image === undefined) return { argv: args, flags };
+  return { argv: rest[0] === '--' ? rest.slice(1) : rest, flags: { ...flags, image } };
+}
+
+function rawWords(command: Command): string[] {
+  const root = command.parent === null ? command : command.parent;
+  return (root as Command & { rawArgs: string[] }).rawArgs;
+}
+
+/**
+ * What is run: the image's entrypoint in front, its command when none is given.
+ * @throws {VmError} IMAGE_NOT_FOUND, INVALID_NAME; INVALID_ARGUMENT for an image that has no command of its own
+ */
+async function commandFor(image: string | undefined, argv: string[]): Promise<string[]> {
+  if (image === undefined) return argv;
+  const { storedImage } = await import('../../sandbox/root-image.ts');
+  const { commandOf } = await import('../../images/roots/root-image.ts');
+  const config = (await storedImage(places().roots, imageOption(image)))?.config;
+  const words = config === undefined ? argv : commandOf(config, argv);
+  if (words.length > 0 || config === undefined) return words;
+  throw new VmError('INVALID_ARGUMENT', `the image ${image} has no command of its own: say one`);
 }
 
 async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {

@@ -25,7 +25,7 @@ const whiteout = '.wh.';
 const opaque = '.wh..wh..opq';
 
 const maxId = 0xffff_fffe;
-/** The most that a whole xattr of Linux may hold (XATTR_SIZE_MAX), and that the file system of an image can write down. */
+/** The most that an attribute of Linux may hold (XATTR_SIZE_MAX); here for all of a file, which the image's file system can write down. */
 const maxXattrBytes = 0xffff;
 
 /**
@@ -145,8 +145,10 @@ function attributes(entry: TarEntry): Pick<TreeNode, 'mode' | 'uid' | 'gid' | 'm
   const { mode, uid, gid, mtime, xattrs } = entry;
   if (uid < 0 || gid < 0 || uid > maxId || gid > maxId)
     throw hostile(entry.path, 'belongs to an impossible user or group');
-  for (const [name, value] of xattrs)
-    if (name.length > 255 || value.length > maxXattrBytes)
-      throw hostile(entry.path, 'has an attribute that is too large');
+  let bytes = 0;
+  for (const [name, value] of xattrs) {
+    bytes += name.length + value.length;
+    if (name.length > 255 || bytes > maxXattrBytes) throw hostile(entry.path, 'has attributes that are too large');
+  }
   return { mode, uid, gid, mtime: Math.max(0, mtime), xattrs };
 }

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { VmError } from '../../errors.ts';
+import { hostError } from './host-error.ts';
 
 /** Large enough that many small files come with one read. */
 const windowBytes = 1 << 20;
@@ -22,12 +22,7 @@ export class RangeReader implements AsyncDisposable {
       await this.#open(file);
       if (offset < this.#start || offset + length > this.#start + this.#window.length) await this.#fill(offset, length);
     } catch (cause) {
-      const { code, message } = cause as NodeJS.ErrnoException;
-      throw new VmError(code === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE', `cannot read ${file}: ${message}`, {
-        path: file,
-        errno: code,
-        cause,
-      });
+      throw hostError(file, cause);
     }
     return this.#window.subarray(offset - this.#start, offset - this.#start + length);
   }

@@ -18,9 +18,8 @@ export interface RootConfig {
   labels: Record<string, string>;
 }
 
-/** File systems that a guest mounts as root. Ours are EROFS; others come with a disk that was imported. */
-export const rootTypes = ['erofs', 'squashfs', 'ext4', 'xfs', 'btrfs'] as const;
-export type RootType = (typeof rootTypes)[number];
+/** The file system that root images have: read-only, and in every Linux since 5.4. */
+export type RootType = 'erofs';
 
 /** What is known of a root image, as stored under its name. */
 export interface RootManifest {

@@ -6,6 +6,7 @@ import { type Duplex, Duplex as DuplexStream, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import zlib from 'node:zlib';
 import { VmError } from '../../errors.ts';
+import { hostError } from './host-error.ts';
 import type { FileRange } from './tree.ts';
 
 /** How the content of a file is packed. */
@@ -15,6 +16,8 @@ export type Packing = 'none' | 'gzip' | 'zstd';
 export interface SpoolOptions {
   /** SHA-256 of the content as it is, packed; not checked when absent */
   sha256?: string | undefined;
+  /** SHA-256 of the content when it is unpacked; not checked when absent */
+  unpackedSha256?: string | undefined;
   /** bytes of the unpacked content at most */
   maxBytes: number;
   signal?: AbortSignal | undefined;
@@ -52,9 +55,7 @@ export async function readHead({ file, offset, size }: FileRange, length: number
       await handle.close();
     }
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const missing = code === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE';
-    throw new VmError(missing, `cannot read ${file}: ${message}`, { path: file, errno: code, cause });
+    throw hostError(file, cause);
   }
 }
 
@@ -66,12 +67,14 @@ export async function readHead({ file, offset, size }: FileRange, length: number
 export async function spool(source: FileRange, target: string, options: SpoolOptions): Promise<FileRange> {
   const packing = packingOf(await readHead(source, 8));
   if (packing === 'none' && source.size > options.maxBytes) throw tooLarge(options.maxBytes);
-  if (packing === 'none' && options.sha256 === undefined) return source;
+  if (packing === 'none' && options.sha256 === undefined && options.unpackedSha256 === undefined) return source;
   let unpacked = 0;
+  const unpackedHash = createHash('sha256');
   const bounded = new Transform({
     highWaterMark: pieceBytes,
     transform(piece: Buffer, _, done) {
       unpacked += piece.length;
+      if (options.unpackedSha256 !== undefined) unpackedHash.update(piece);
       done(unpacked > options.maxBytes ? tooLarge(options.maxBytes) : null, piece);
     },
   });
@@ -107,11 +110,14 @@ export async function spool(source: FileRange, target: string, options: SpoolOpt
   }
   if (read < size) throw new VmError('IMAGE_INVALID', `${file} is cut short`, { path: file });
   const digest = hash.digest('hex');
-  if (options.sha256 !== undefined && digest !== options.sha256)
-    throw new VmError('IMAGE_INVALID', `a layer has the digest sha256:${digest}, not sha256:${options.sha256}`, {
-      path: file,
-    });
+  checkDigest(file, digest, options.sha256);
+  checkDigest(file, packing === 'none' ? digest : unpackedHash.digest('hex'), options.unpackedSha256);
   return packing === 'none' ? source : { file: target, offset: 0, size: unpacked };
+}
+
+function checkDigest(file: string, found: string, wanted: string | undefined): void {
+  if (wanted === undefined || found === wanted) return;
+  throw new VmError('IMAGE_INVALID', `a layer has the digest sha256:${found}, not sha256:${wanted}`, { path: file });
 }
 
 function tooLarge(maxBytes: number): VmError {

@@ -76,9 +76,12 @@ function describe(header: TarHeader, records: Map<string, Buffer>, data: FileRan
     return value === undefined ? undefined : paxNumber(value);
   };
   const xattrs = [...records].filter(([key]) => key.startsWith(xattrPrefix));
+  const path = text('path') ?? header.path;
+  // Archives of before POSIX know folders by their names alone.
+  const isOldFolder = (header.type === '0' || header.type === '\0') && path.endsWith('/');
   return {
-    path: text('path') ?? header.path,
-    type: header.type,
+    path,
+    type: isOldFolder ? '5' : header.type,
     mode: header.mode,
     uid: number('uid') ?? header.uid,
     gid: number('gid') ?? header.gid,

@@ -20,6 +20,7 @@ describe('places', () => {
       vms: '/p/state/vms',
       templates: '/p/state/templates',
       snapshots: '/p/state/snapshots',
+      roots: '/p/state/images',
       cache: '/p/cache',
       images: '/p/cache/images',
       verdicts: '/p/cache/verdicts',

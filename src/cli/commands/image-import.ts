@@ -1,0 +1,45 @@
+import { type Command, Option } from 'commander';
+import { newCommand } from '../command.ts';
+import { interruptible } from '../interrupts.ts';
+import { byteCount } from '../option-values.ts';
+import { print, printJson } from '../output.ts';
+import { openProgress } from '../progress.ts';
+
+interface ImportFlags {
+  ref?: string;
+  maxSize?: number;
+  quiet?: boolean;
+  json?: boolean;
+}
+
+/** `polyvisor image import` */
+export function importCommand(): Command {
+  const about =
+    'Makes a root image of an OCI layout (a folder or an archive), what `docker save` or `podman save` wrote, a tar archive of a root file ' +
+    'system (`docker export`), or a folder. Prints its name.';
+  return newCommand('import', about, [
+    'image import app.tar',
+    'image import ./rootfs my-app',
+    'image import --ref app:2 layout app',
+  ])
+    .summary('make an image of an archive or a folder')
+    .argument('<source>', 'path of the archive or folder')
+    .argument('[name]', 'name of the image (default: what the source calls it)')
+    .option('--ref <name>', 'which image, when the source holds several')
+    .addOption(
+      new Option('--max-size <size>', 'most bytes of all files, such as 8G (default: 64G)').argParser(byteCount),
+    )
+    .option('-q, --quiet', 'no progress on stderr')
+    .option('--json', 'print a JSON object')
+    .action(async (source: string, name: string | undefined, flags: ImportFlags) => {
+      const { importImage } = await import('../../sandbox/root-images.ts');
+      await interruptible(async ({ signal }) => {
+        const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
+        const { ref, maxSize: maxBytes } = flags;
+        const onEvent = progress.onImportEvent.bind(progress);
+        const made = await importImage(source, { name, ref, maxBytes, signal, onEvent }).finally(() => progress.end());
+        if (flags.json === true) printJson(made);
+        else print(made.name);
+      });
+    });
+}
