@@ -170,13 +170,11 @@ export async function bootUp(
     throw error;
   }
   const link = await linking;
-  if (restoreFrom === undefined) {
-    try {
-      for (const attached of devices) await setUpInGuest(link.agent, attached, context.config, call);
-    } catch (error) {
-      await link.close();
-      throw error;
-    }
+  try {
+    for (const attached of devices) await setUpInGuest(link.agent, attached, context.config, call);
+  } catch (error) {
+    await link.close();
+    throw error;
   }
   await noteEvent(held.store, record, 'started', { pid: vmm?.pid ?? 0 });
   return { record, link };

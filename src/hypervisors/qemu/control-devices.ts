@@ -117,7 +117,16 @@ export async function unplugDevice(
   const there = await qmp.execute<QomProperty[]>('qom-list', { path: '/machine/peripheral' }, call);
   if (there.some(({ name }) => name === id))
     await unplug(qmp, { path: `/machine/peripheral/${id}`, what: `the device ${id}` }, call);
-  await removeBackends(qmp, backends, call);
+  for (const backend of backends.toReversed()) {
+    await removeBackend(qmp, backend, call).catch((error: unknown) => {
+      // An earlier call that was given up may have removed it.
+      if (!isMissing(error)) throw error;
+    });
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return /not found|failed to find/i.test(VmError.from(error).rawMessage);
 }
 
 async function removeBackends(qmp: QmpClient, backends: readonly Backend[], call: CallOptions): Promise<void> {

@@ -73,7 +73,7 @@ export function requireDaemons(devices: readonly Placed[]): void {
       'VMM_FAILED',
       `virtiofsd has ended, which serves the shared folder ${device.id}: who uses it waits`,
       {
-        advice: 'Detach the folder, and attach it again.',
+        advice: 'Attach the folder again, under another id. What waits for the old one waits until the VM ends.',
       },
     );
   }

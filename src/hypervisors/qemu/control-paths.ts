@@ -25,12 +25,16 @@ export async function withPaths(
       await vmm.reveal(path, { readOnly: access === 'read', ...call });
       shown.push(path);
     }
-    if (sizeBytes > 0) await vmm.allowFileSize(sizeBytes, call);
+    if (sizeBytes > 0 && !isOnlyRead(device)) await vmm.allowFileSize(sizeBytes, call);
     await plug();
   } catch (error) {
     for (const path of shown) if (vmm.alive()) await vmm.conceal(path);
     throw error;
   }
+}
+
+function isOnlyRead(device: Placed['device']): boolean {
+  return device.kind === 'block' && device.readOnly;
 }
 
 /** Takes away what a device that is gone had open; what another one was shown too stays. @throws {VmError} IO */
