@@ -13,8 +13,8 @@ const { metafile } = await build({
   format: 'esm',
   platform: 'node',
   target: 'node20.19',
-  // One is the user's own if anyone's; the other is CommonJS, which can't be part of an ES module that needs Node's parts.
-  external: ['@opentelemetry/api', 'commander'],
+  // One is the user's own if anyone's; the others are CommonJS, which can't be part of an ES module that needs Node's parts.
+  external: ['@opentelemetry/api', '@grpc/grpc-js', '@grpc/proto-loader', 'commander'],
   legalComments: 'none',
   metafile: true,
   logLevel: 'warning',

@@ -14,6 +14,7 @@ export {
 } from './sandbox/template.ts';
 export type { FactoryOptions, FactoryVmOptions, VmFactory } from './sandbox/vm-factory.ts';
 export type { FactoryKind, FactoryVmStatus } from './factory/factory.ts';
+export { type CacheServerOptions, openCacheServer, type ServedCache } from './sandbox/serve-cache.ts';
 export type { TemplateOptions } from './sandbox/make-template.ts';
 export type { MemoryPlace } from './factory/memory-folder.ts';
 export type { VmConnectOptions } from './sandbox/open-vm.ts';

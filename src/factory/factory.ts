@@ -4,8 +4,8 @@ import type { CallOptions } from '../config/call-options.ts';
  * Factories, in virtcontainers' terms (virtcontainers/factory): a base factory makes VMs that stand still; a factory gives them out, running.
  */
 
-/** What a base factory is. */
-export type FactoryKind = 'direct' | 'template' | 'cache';
+/** What a factory is: it boots, clones, keeps VMs ready, or asks a server that does. */
+export type FactoryKind = 'direct' | 'template' | 'cache' | 'grpc-cache';
 
 /** A VM that a factory keeps. */
 export interface FactoryVmStatus {

@@ -188,6 +188,8 @@ export interface Hypervisor extends Omit<Lifecycle, 'loadState'>, Optional {
    * @throws {VmError} VMM_GONE
    */
   own(): Promise<void>;
+  /** Lets go of the VM where another process owns it as well: it ends with that one from here on. @throws {VmError} INVALID_STATE */
+  leave(): Promise<void>;
   /** What the VMM uses of the host. @throws {VmError} VMM_GONE, TIMEOUT, ABORTED */
   statistics(options?: CallOptions): Promise<VmmStatistics>;
   /**
@@ -208,6 +210,7 @@ export interface Driver extends Lifecycle, Partial<Optional> {
   wait(options?: CallOptions): Promise<VmmExit>;
   detach(): Promise<void>;
   own(): Promise<void>;
+  leave(): Promise<void>;
   statistics(options?: CallOptions): Promise<VmmStatistics>;
   /** absent on a VMM that tells nothing */
   vmmEvents?(signal?: AbortSignal): AsyncIterable<VmmEvent>;

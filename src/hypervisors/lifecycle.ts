@@ -4,7 +4,11 @@ import { requireSupport } from './capabilities.ts';
 import type { Driver, Hypervisor, HypervisorModule, VmContext, VmState } from './hypervisor.ts';
 
 /** Operations that every driver has, and that no capabilities list. */
-type Unlisted = 'kill' | 'detach' | 'own';
+type Unlisted = 'kill' | 'detach' | 'own' | 'leave';
+
+function isUnlisted(operation: Operation | Unlisted): operation is Unlisted {
+  return ['kill', 'detach', 'own', 'leave'].includes(operation);
+}
 
 /** The states in which an operation is allowed; any state when it is not listed. */
 const allowedIn: Partial<Record<Operation | Unlisted, readonly VmState[]>> = {
@@ -18,6 +22,7 @@ const allowedIn: Partial<Record<Operation | Unlisted, readonly VmState[]>> = {
   kill: ['running', 'paused'],
   detach: ['running', 'paused'],
   own: ['running', 'paused'],
+  leave: ['running', 'paused'],
   pause: ['running'],
   resume: ['paused'],
   save: ['paused'],
@@ -59,7 +64,7 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
 
   const run = <T>(operation: Operation | Unlisted, action: () => Promise<T>, next?: VmState): Promise<T> => {
     const result = last.then(async () => {
-      if (operation !== 'kill' && operation !== 'detach' && operation !== 'own') {
+      if (!isUnlisted(operation)) {
         requireSupport(module.type, operation, offered().operations[operation]);
       }
       try {
@@ -103,6 +108,7 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
     kill: (options) => run('kill', () => driver.kill(options), 'stopped'),
     detach: () => run('detach', () => driver.detach()),
     own: () => run('own', () => driver.own()),
+    leave: () => run('leave', () => driver.leave()),
     pause: (options) => run('pause', async () => optional('pause')(options), 'paused'),
     resume: (options) => run('resume', async () => optional('resume')(options), 'running'),
     save: (folder, options) => run('save', async () => optional('save')(folder, options)),

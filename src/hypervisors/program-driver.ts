@@ -132,6 +132,10 @@ export abstract class ProgramDriver {
     await this.vmm.own();
   }
 
+  async leave(): Promise<void> {
+    await this.vmm.leave();
+  }
+
   /** Which thread is which vCPU; absent for a VMM whose vCPUs are no threads of it. */
   threadIds?(options?: CallOptions): Promise<Map<number, number>>;
 

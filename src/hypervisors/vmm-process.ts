@@ -198,6 +198,15 @@ export class VmmProcess {
     if (over) throw gone();
   }
 
+  /** Lets go of the lease, which another process must hold as well: the keeper ends the VMM otherwise. */
+  async leave(): Promise<void> {
+    if (this.#launched === undefined && this.#lease === undefined)
+      throw new VmError('INVALID_STATE', 'only a process that owns a VM can leave it');
+    await this.#launched?.release();
+    await this.#lease?.release();
+    [this.#launched, this.#lease] = [undefined, undefined];
+  }
+
   /** Lets go of the lease; the process must have ended. */
   async cleanup(): Promise<void> {
     await this.#fifos?.catch(() => undefined);

@@ -1,14 +1,18 @@
 import type { CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
-import type { BaseFactory, FactoryKind, FactoryVmStatus, Keeping } from '../factory/factory.ts';
+import type { BaseFactory, FactoryVmStatus, Keeping } from '../factory/factory.ts';
 import type { GuestAgent } from '../guest/agent.ts';
 import { isAlive } from '../state/process-identity.ts';
 import type { AgentLink } from './agent-link.ts';
 import { makeItsOwn } from './boot.ts';
-import { tearDown } from './bring-up.ts';
+import { tearDown, wakeUp } from './bring-up.ts';
+import type { HeldVm } from './held-vm.ts';
 import { noteEvent } from './life-events.ts';
 import type { OpenedVm } from './opened-vm.ts';
 import { pauseVm } from './pause-vm.ts';
+
+/** Most VMs that a cache keeps. */
+export const maxCache: number = 256;
 
 /** A VM that stands still, with a session with its agent. */
 export interface KeptVm extends OpenedVm {
@@ -17,7 +21,7 @@ export interface KeptVm extends OpenedVm {
 
 /** A VM that a factory has made, before and after it is kept. */
 interface Fresh {
-  kind: Exclude<FactoryKind, 'cache'>;
+  kind: 'direct' | 'template';
   /** makes one that runs */
   open(call: CallOptions): Promise<OpenedVm>;
 }
@@ -75,6 +79,13 @@ export async function wakeKept(
   await held.hypervisor.resume(call);
   await makeItsOwn(link.agent, { name, machineFrom: clone ? held.id : undefined }, call);
   await noteEvent(held.store, await held.change({ status: 'running' }), 'resumed', {});
+}
+
+/** The same for a VM that another process has made, and to which this one has no session yet. @throws {VmError} as `wakeKept` does */
+export async function wakeTaken(held: HeldVm, name: string, call: CallOptions): Promise<AgentLink> {
+  const { name: from } = await held.locate();
+  await noteEvent(held.store, held.moved(await held.store.rename(held, name, call)), 'renamed', { from });
+  return (await wakeUp(held, { accel: held.context.accel }, call)).link;
 }
 
 async function warmUp(agent: GuestAgent, call: CallOptions): Promise<void> {

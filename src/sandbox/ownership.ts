@@ -37,6 +37,24 @@ export async function detachVm(held: HeldVm): Promise<void> {
   await noteEvent(held.store, await held.change(free), 'detached', {});
 }
 
+/**
+ * Takes a VM out of this process's ownership: it ends with the other process that owns it.
+ * @throws {VmError} INVALID_STATE when no other living process owns it; NOT_FOUND
+ */
+export async function leaveVm(held: HeldVm): Promise<void> {
+  await held.locate();
+  const self = ownIdentity();
+  const record = await held.store.update(held, ({ name, owner, heirs = [] }) => {
+    const [first, ...others] = [owner, ...heirs].filter(
+      (process): process is ProcessIdentity => process !== undefined && isAlive(process) && process.pid !== self.pid,
+    );
+    if (first === undefined) throw new VmError('INVALID_STATE', `no other process owns ${name}`, { name });
+    return { owner: first, heirs: others };
+  });
+  held.moved(record);
+  await held.hypervisor.leave();
+}
+
 /** The living owners of a VM and one more. */
 function ownersWith({ owner, heirs = [] }: VmRecord, one: ProcessIdentity): Pick<VmRecord, 'owner' | 'heirs'> {
   const living = [owner, ...heirs].filter((process) => process !== undefined && isAlive(process));

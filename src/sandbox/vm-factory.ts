@@ -2,8 +2,10 @@ import { callScope, type CallOptions } from '../config/call-options.ts';
 import { validateName } from '../config/names.ts';
 import { VmError } from '../errors.ts';
 import { CacheFactory } from '../factory/cache.ts';
+import { CacheClient } from '../factory/cache-client.ts';
+import { requireEndpoint } from '../factory/cache-server.ts';
 import type { FactoryKind, FactoryVmStatus } from '../factory/factory.ts';
-import { type KeptVm, keeping, pausingFactory, wakeKept } from './kept-vm.ts';
+import { type KeptVm, keeping, maxCache, pausingFactory, wakeKept } from './kept-vm.ts';
 import { createVm } from './open-vm.ts';
 import type { OpenedVm } from './opened-vm.ts';
 import { detachVm } from './ownership.ts';
@@ -12,13 +14,12 @@ import { inspectTemplate } from './template.ts';
 import { madeUpName } from './vm-name.ts';
 import { splitOptions, type VmOptions } from './vm-options.ts';
 
-/** Most VMs that a cache keeps. */
-const maxCache = 256;
-
 /** What the VMs of a factory are, and how many are kept ready. */
 export interface FactoryOptions extends Omit<VmOptions, 'name' | 'detached' | 'start' | 'signal' | 'timeoutMs'> {
   /** name of the template that they are cloned from; they are booted otherwise */
   template?: string | undefined;
+  /** socket of a cache server (`polyvisor factory init --cache`), from which they are taken: what they are is said there */
+  endpoint?: string | undefined;
   /** how many stand ready, paused: each takes memory, and is made anew when it is taken; default 0 */
   cache?: number | undefined;
 }
@@ -43,7 +44,7 @@ export interface VmFactory<V> extends AsyncDisposable {
    */
   getVm(options?: FactoryVmOptions): Promise<V>;
   /** The VMs that stand ready. */
-  status(): FactoryVmStatus[];
+  status(call?: CallOptions): Promise<FactoryVmStatus[]>;
   /** Settles when as many VMs stand ready as shall; at once without a cache. @throws {VmError} why one could not be made; TIMEOUT, ABORTED */
   filled(call?: CallOptions): Promise<void>;
   /** Removes the VMs that stand ready; those that were given out live on. May be repeated. */
@@ -64,6 +65,7 @@ class OpenFactory<V> implements VmFactory<V> {
   }
 
   get kind(): FactoryKind {
+    if (this.#options.endpoint !== undefined) return 'grpc-cache';
     return this.#cache === undefined ? kindOf(this.#options) : 'cache';
   }
 
@@ -94,8 +96,11 @@ class OpenFactory<V> implements VmFactory<V> {
     }
   }
 
-  status(): FactoryVmStatus[] {
-    return this.#cache?.vmStatus() ?? [];
+  async status(call: CallOptions = {}): Promise<FactoryVmStatus[]> {
+    const { endpoint } = this.#options;
+    if (endpoint === undefined) return this.#cache?.vmStatus() ?? [];
+    const { vmstatus } = await new CacheClient(endpoint).status(call);
+    return vmstatus.map(({ pid, cpu, memory }) => ({ pid, vcpus: cpu, memoryMiB: memory }));
   }
 
   async filled(call: CallOptions = {}): Promise<void> {
@@ -112,6 +117,11 @@ class OpenFactory<V> implements VmFactory<V> {
   }
 
   async #get(name: string, call: CallOptions): Promise<OpenedVm> {
+    const { endpoint } = this.#options;
+    if (endpoint !== undefined) {
+      const { takeFromServer } = await import('./serve-cache.ts');
+      return takeFromServer(endpoint, name, call);
+    }
     if (this.#cache === undefined) return createVm({ ...vmOptions(this.#options), ...call, name });
     // As many as stand ready may have ended in the moment before; when more have, there is another reason.
     for (let left = this.#options.cache ?? 0; ; left--) {
@@ -135,6 +145,20 @@ export async function openFactory<V>(options: FactoryOptions, wrap: (opened: Ope
     throw new VmError('INVALID_ARGUMENT', `cache must be a whole number up to ${maxCache}, not ${String(cache)}`, {
       field: 'cache',
     });
+  const { endpoint, logger: _logger, ...others } = options;
+  if (endpoint !== undefined) {
+    requireEndpoint(endpoint);
+    const given = Object.entries(others).filter(([, value]) => value !== undefined);
+    if (given.length > 0)
+      throw new VmError(
+        'INVALID_ARGUMENT',
+        `${given.map(([name]) => name).join(', ')}: a cache server's VMs are what it was told`,
+        {
+          field: given[0]?.[0],
+        },
+      );
+    return new OpenFactory(options, undefined, wrap);
+  }
   const { template } = splitOptions(vmOptions(options));
   if (template !== undefined) await inspectTemplate(template);
   if (cache === 0) return new OpenFactory(options, undefined, wrap);
@@ -145,11 +169,11 @@ export async function openFactory<V>(options: FactoryOptions, wrap: (opened: Ope
   return new OpenFactory(options, new CacheFactory(base, cache, keeping), wrap);
 }
 
-function kindOf({ template }: FactoryOptions): 'direct' | 'template' {
+function kindOf({ template }: Pick<FactoryOptions, 'template'>): 'direct' | 'template' {
   return template === undefined ? 'direct' : 'template';
 }
 
-function vmOptions({ cache: _cache, ...options }: FactoryOptions): VmOptions {
+function vmOptions({ cache: _cache, endpoint: _endpoint, ...options }: FactoryOptions): VmOptions {
   return options;
 }
 

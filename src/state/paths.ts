@@ -184,6 +184,11 @@ export function places(env: NodeJS.ProcessEnv = process.env): Places {
   return assemble(state, cache, runtime === undefined ? fallback : path.join(runtime, 'polyvisor'), fallback, []);
 }
 
+/** Where a cache server listens, unless it is told another place. */
+export function cacheEndpoint(at: Places): string {
+  return path.join(at.runtime, 'cache.sock');
+}
+
 /** The key with which what we save is signed. */
 export function sealKeyFile(at: Places): string {
   return path.join(at.state, 'seal-key');

@@ -7,7 +7,7 @@ import { isValidName, validateName } from '../config/names.ts';
 import { suggest } from '../config/suggest.ts';
 import { VmError } from '../errors.ts';
 import { writeAtomically, writeUnflushed } from './atomic-file.ts';
-import { lock } from './lock.ts';
+import { type HeldLock, lock } from './lock.ts';
 import { places, runtimeFolder, stagingName, stagingOf, vmFiles, vmFolder, type Places } from './paths.ts';
 import { ensurePrivateFolder } from './private-folder.ts';
 import { isAlive, ownIdentity } from './process-identity.ts';
@@ -168,13 +168,23 @@ export class VmStore {
     act: (before: VmRecord) => Promise<VmRecord>,
   ): Promise<VmRecord> {
     const read = (): Promise<VmRecord> => (typeof vm === 'string' ? this.read(vm) : this.find(vm));
-    const { name } = await read();
-    const limit = { signal: options.signal, timeoutMs: options.timeoutMs ?? 10_000 };
-    const held = await lock(this.folder(name), 'record', limit);
+    const held = await this.#lockRecord(read, { signal: options.signal, timeoutMs: options.timeoutMs ?? 10_000 });
     try {
       return await act(await read());
     } finally {
       await held.release();
+    }
+  }
+
+  /** A folder that gets another name just when its lock is taken is found again under that name. */
+  async #lockRecord(read: () => Promise<VmRecord>, limit: CallOptions): Promise<HeldLock> {
+    for (;;) {
+      const { name } = await read();
+      try {
+        return await lock(this.folder(name), 'record', limit);
+      } catch (error) {
+        if (VmError.from(error).code !== 'NOT_FOUND' || (await read()).name === name) throw error;
+      }
     }
   }
 

@@ -37,6 +37,16 @@ export function startAdopter(name: string): Owner {
   return startProgram('adopter.ts', [name]);
 }
 
+/** Starts taker.ts as a process of its own: it takes a VM from a cache server. Told to `ask`, it goes no further. */
+export function startTaker(endpoint: string, then: 'hold' | 'ask'): Owner {
+  return startProgram('taker.ts', [endpoint, then]);
+}
+
+/** Starts cache-server.ts as a process of its own: it serves a cache of the mock. */
+export function startCacheServer(endpoint: string, cache: number): Owner {
+  return startProgram('cache-server.ts', [endpoint, `${cache}`]);
+}
+
 function startProgram(file: string, words: readonly string[]): Owner {
   const script = fileURLToPath(new URL(file, import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', script, ...words], {

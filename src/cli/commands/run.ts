@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { VmError } from '../../errors.ts';
 import { parsePortSpec } from '../../sandbox/port-spec.ts';
@@ -18,6 +19,8 @@ import { settle, tellSettings } from '../vm-settings.ts';
 
 interface RunFlags extends VmFlags, DeviceFlags, ExecFlags, PortFlags {
   template?: string;
+  cached?: boolean;
+  endpoint?: string;
   detach?: boolean;
   rm?: boolean;
 }
@@ -48,6 +51,13 @@ export function run(): Command {
       new Option('-d, --detach', 'leave the VM running; print its name').conflicts(['interactive', 'tty', 'rm']),
     )
     .option('--template <name>', 'clone the VM from this template; what is not said otherwise is as there')
+    .addOption(
+      new Option('--cached', 'take one that stands ready from the cache server (`factory init --cache`)').conflicts([
+        ...['template', 'hypervisor', 'accel', 'memory', 'cpus', 'kernel', 'initrd', 'append', 'hypervisorPath'],
+        ...['confinement', 'cpuLimit', 'config', 'annotation'],
+      ]),
+    )
+    .option('--endpoint <socket>', 'with --cached: where it listens (default: in the runtime folder)')
     .addOption(new Option('--rm', 'remove the VM at the end; always so without -d'));
   addExecFlags(addPortFlag(addDeviceFlags(addVmFlags(command))), 'most time for boot and command')
     .addOption(
@@ -101,23 +111,10 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
   needTerminal(flags);
   // Wrong variables are told before a VM is booted for them.
   execOptions(flags);
-  const settled = await settle(flags);
-  if (flags.quiet !== true) tellSettings(settled.settings);
-  const { Vm: library } = await import('../../sandbox/vm.ts');
   const deadline = flags.timeout === undefined ? undefined : performance.now() + flags.timeout;
+  const make = flags.cached === true ? await taking(flags) : await making(flags);
   await interruptible(async (interrupts) => {
-    const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
-    const options: VmOptions = {
-      ...settled.options,
-      template: flags.template,
-      signal: interrupts.signal,
-      timeoutMs: flags.timeout,
-      onEvent: (event) => progress.onEvent(event),
-    };
-    const vm = await library
-      .create(options)
-      .catch(settled.explain)
-      .finally(() => progress.end());
+    const vm = await make(interrupts.signal);
     const timeoutMs = deadline === undefined ? undefined : Math.max(1, Math.round(deadline - performance.now()));
     if (flags.detach === true) return leaveRunning(vm, argv, flags);
     try {
@@ -127,6 +124,38 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
       await vm.remove();
     }
   });
+}
+
+/** Makes a VM when it is called. */
+type MakeVm = (signal: AbortSignal) => Promise<Vm>;
+
+async function taking({ endpoint, name, timeout }: RunFlags): Promise<MakeVm> {
+  const { Vm: library } = await import('../../sandbox/vm.ts');
+  const { cacheEndpoint, places } = await import('../../state/paths.ts');
+  const socket = endpoint === undefined ? cacheEndpoint(places()) : path.resolve(endpoint);
+  const factory = await library.factory({ endpoint: socket });
+  return (signal) => factory.getVm({ name, signal, timeoutMs: timeout });
+}
+
+async function making(flags: RunFlags): Promise<MakeVm> {
+  if (flags.endpoint !== undefined) throw new VmError('INVALID_ARGUMENT', '--endpoint goes with --cached');
+  const settled = await settle(flags);
+  if (flags.quiet !== true) tellSettings(settled.settings);
+  const { Vm: library } = await import('../../sandbox/vm.ts');
+  return (signal) => {
+    const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
+    const options: VmOptions = {
+      ...settled.options,
+      template: flags.template,
+      signal,
+      timeoutMs: flags.timeout,
+      onEvent: (event) => progress.onEvent(event),
+    };
+    return library
+      .create(options)
+      .catch(settled.explain)
+      .finally(() => progress.end());
+  };
 }
 
 /** Starts the command, if there is one, and lets go. Until then the VM is ours and ends with us: nobody knows its name yet. */

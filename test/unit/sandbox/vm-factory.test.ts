@@ -12,7 +12,7 @@ afterEach(async () => {
 
 it('without a cache each VM is booted, or cloned', async () => {
   const direct = await Vm.factory(mock);
-  expect([direct.kind, direct.status()]).toEqual(['direct', []]);
+  expect([direct.kind, await direct.status()]).toEqual(['direct', []]);
   await Vm.template({ ...mock, name: 'web' });
   const cloning = await Vm.factory({ template: 'web' });
   expect(cloning.kind).toBe('template');
@@ -31,9 +31,9 @@ it('with a cache they stand ready, paused, and go on as they are asked to', asyn
   try {
     await factory.filled();
     expect(factory.kind).toBe('cache');
-    expect(factory.status()).toHaveLength(2);
+    expect(await factory.status()).toHaveLength(2);
     for (const line of await listed()) expect(line).toMatch(/^cached-vm-[0-9a-f]{8} paused$/);
-    const before = factory.status().map(({ pid }) => pid);
+    const before = (await factory.status()).map(({ pid }) => pid);
     const vm = await factory.getVm({ name: 'taken', vcpus: 3, detached: true });
     try {
       expect(before).toContain((await vm.inspect()).pid);
@@ -42,7 +42,7 @@ it('with a cache they stand ready, paused, and go on as they are asked to', asyn
       expect((await vm.agent.info()).reseeds).toBe(2);
       expect((await vm.exec(['echo', 'on'])).stdout).toBe('on\n');
       await factory.filled();
-      expect(factory.status()).toHaveLength(2);
+      expect(await factory.status()).toHaveLength(2);
       expect(await codeOf(factory.getVm({ name: 'taken' }))).toBe('NAME_IN_USE');
       expect(await codeOf(factory.getVm({ name: '../x' }))).toBe('INVALID_NAME');
       expect(await codeOf(factory.getVm({ vcpus: 9 }))).toBe('INVALID_ARGUMENT');
@@ -61,7 +61,7 @@ it('one that was killed while it stood ready is never given out', async () => {
   const factory = await Vm.factory({ ...mock, cache: 2 });
   try {
     await factory.filled();
-    const [first] = factory.status();
+    const [first] = await factory.status();
     process.kill(first?.pid ?? 0, 'SIGKILL');
     const vm = await factory.getVm();
     expect((await vm.inspect()).pid).not.toBe(first?.pid);
