@@ -90,6 +90,10 @@ export const errorCodes = {
     'An image to be imported is damaged, of a wrong digest, or holds what no image may hold.',
     'Get it again from whoever made it. Nothing of it was stored.',
   ],
+  IMAGE_PULL_FAILED: [
+    'A registry is not reachable, refuses, or breaks off.',
+    "See the registry's words in the message, and whether this host can reach it.",
+  ],
   IMAGE_NOT_FOUND: [
     'There is no guest image of this name.',
     '`polyvisor image ls` lists the images; `polyvisor image build` makes the default one.',

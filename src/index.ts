@@ -51,9 +51,11 @@ export { attachConsole } from './sandbox/console.ts';
 export type { ShellOptions } from './sandbox/shell.ts';
 export { logPath, vmLog, type LogOptions, type LogSource } from './sandbox/logs.ts';
 export {
+  buildPackageImage,
   importImage,
   listRootImages,
   pruneRootImages,
+  pullImage,
   removeRootImage,
   type RootImageInUse,
 } from './sandbox/root-images.ts';
@@ -126,6 +128,9 @@ export type {
 export type { LaunchPlan, PlannedFile, PlannedPath, PlannedRequest } from './hypervisors/launch-plan.ts';
 export { buildDefaultImage, type BuildOptions } from './images/build.ts';
 export { listImages } from './images/store.ts';
+export type { Credentials } from './images/registry/credentials.ts';
+export type { PullOptions } from './images/registry/pull.ts';
+export type { PackageBuildOptions } from './images/roots/build-root.ts';
 export type { ImportEvent, ImportOptions } from './images/roots/import.ts';
 export type { RootConfig, RootImage, RootManifest, RootType } from './images/roots/root-image.ts';
 export type { ConfinementPlan, CgroupPlan, MissingMeasure, Measure } from './confinement/confinement-plan.ts';

@@ -195,7 +195,7 @@ export const commandList: readonly CommandEntry[] = [
   {
     name: 'image',
     group: 'This host',
-    summary: 'import, build, list and remove images',
+    summary: 'pull, import, build, list and remove images',
     load: async () => (await import('./commands/image.ts')).image(),
   },
   {

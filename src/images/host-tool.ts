@@ -11,6 +11,8 @@ export interface ToolOptions {
   maxBytes?: number | undefined;
   /** called with each line of stdout as it comes */
   onLine?: ((line: string) => void) | undefined;
+  /** how it is ended before its time; SIGKILL by default, SIGTERM for one that then clears up after itself */
+  endWith?: 'SIGKILL' | 'SIGTERM' | undefined;
   /** what to do when the program is missing */
   advice?: string | undefined;
 }
@@ -34,7 +36,7 @@ export async function runTool(
   args: readonly string[],
   options: ToolOptions = {},
 ): Promise<ToolResult> {
-  const { cwd, signal, timeoutMs = 300_000, maxBytes = 4 << 20, onLine } = options;
+  const { cwd, signal, timeoutMs = 300_000, maxBytes = 4 << 20, endWith = 'SIGKILL', onLine } = options;
   if (signal?.aborted === true) throw aborted(signal);
   const child = spawn(program, args, {
     cwd,
@@ -47,7 +49,7 @@ export async function runTool(
   let failure: VmError | undefined;
   const end = (reason: VmError): void => {
     failure ??= reason;
-    child.kill('SIGKILL');
+    child.kill(endWith);
   };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     if (stdout.length + text.length > maxBytes)

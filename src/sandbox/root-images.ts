@@ -1,5 +1,7 @@
 import { assetPath } from '../config/assets.ts';
 import { VmError } from '../errors.ts';
+import { type PullOptions, pullRoot } from '../images/registry/pull.ts';
+import { buildRoot, type PackageBuildOptions } from '../images/roots/build-root.ts';
 import { type ImportOptions, importRoot } from '../images/roots/import.ts';
 import type { RootImage } from '../images/roots/root-image.ts';
 import { listRoots, pruneFiles, removeRoot } from '../images/roots/root-store.ts';
@@ -26,6 +28,29 @@ export async function importImage(
   options: Omit<ImportOptions, 'store' | 'source'> = {},
 ): Promise<RootImage> {
   return importRoot({ ...options, source, store: places().roots });
+}
+
+/**
+ * Gets an image from a registry, for `Vm.create({ image: NAME })`, unless the very same is there.
+ * @param reference `[REGISTRY/]REPOSITORY[:TAG][@DIGEST]`
+ * @throws {VmError} as {@link pullRoot} does
+ */
+export async function pullImage(
+  reference: string,
+  options: Omit<PullOptions, 'store' | 'reference'> = {},
+): Promise<RootImage> {
+  return pullRoot({ ...options, reference, store: places().roots });
+}
+
+/**
+ * Makes a root image of Debian packages and what they need, by the host's `mmdebstrap`. Needs no root where user namespaces are allowed.
+ * @throws {VmError} as {@link buildRoot} does
+ */
+export async function buildPackageImage(
+  name: string,
+  options: Omit<PackageBuildOptions, 'store' | 'name'>,
+): Promise<RootImage> {
+  return buildRoot({ ...options, name, store: places().roots });
 }
 
 /** All root images of this user, by name. @throws {VmError} IO */

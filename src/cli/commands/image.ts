@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { ImageInUse } from '../../sandbox/images.ts';
 import type { RootImageInUse } from '../../sandbox/root-images.ts';
 import { mebibytes } from '../units.ts';
@@ -11,46 +11,79 @@ import { interruptible } from '../interrupts.ts';
 import { print, printJson } from '../output.ts';
 import { openProgress } from '../progress.ts';
 import { importCommand } from './image-import.ts';
+import { pullCommand } from './image-pull.ts';
 
 /** `polyvisor image` */
 export function image(): Command {
-  return newCommand('image', 'Imports, builds, lists and removes images.', [
+  return newCommand('image', 'Pulls, imports, builds, lists and removes images.', [
     'image import app.tar',
     'image ls',
     'image prune',
   ])
     .addCommand(build())
     .addCommand(importCommand())
+    .addCommand(pullCommand())
     .addCommand(list())
     .addCommand(inspect())
     .addCommand(remove())
     .addCommand(prune());
 }
 
+interface BuildFlags {
+  packages?: string[];
+  suite?: string;
+  force?: boolean;
+  quiet?: boolean;
+  json?: boolean;
+}
+
 function build(): Command {
-  return newCommand('build', 'Makes the default guest, unless it is there. Prints its folder.', [
-    'image build',
-    'image build --force',
-  ])
-    .summary('make the default guest')
-    .option('-f, --force', 'make it again although it is there')
+  const about =
+    'Makes the default guest, unless it is there, and prints its folder; or, with --packages, a root image of Debian packages, and prints its name.';
+  return newCommand('build', about, ['image build', 'image build --force', 'image build --packages python3,git tools'])
+    .summary('make the default guest, or an image of packages')
+    .argument('[name]', 'name of the image that is made of packages')
+    .addOption(
+      new Option('--packages <names>', 'Debian packages, with commas between them; repeatable').argParser(words),
+    )
+    .option('--suite <name>', "version of Debian, such as bookworm (default: the host's, else stable)")
+    .option('-f, --force', 'make the default guest again although it is there')
     .option('-q, --quiet', 'no progress on stderr')
     .option('--json', 'print a JSON object')
-    .action(async (flags: { force?: boolean; quiet?: boolean; json?: boolean }) => {
-      const { buildDefaultImage } = await import('../../images/build.ts');
+    .action(async (name: string | undefined, flags: BuildFlags, self: Command) => {
+      const { packages, suite, force = false } = flags;
+      if ((name === undefined) !== (packages === undefined)) self.error('error: a name and --packages go together');
+      if (name === undefined && suite !== undefined) self.error('error: --suite goes with --packages');
       await interruptible(async ({ signal }) => {
         const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
-        const made = await buildDefaultImage({
-          cacheFolder: places().images,
-          agentPath: agentBinary,
-          onEvent: (event) => progress.onBuildEvent(event),
-          signal,
-          force: flags.force === true,
-        }).finally(() => progress.end());
-        if (flags.json === true) printJson(made);
-        else print(made.folder);
+        try {
+          if (name !== undefined && packages !== undefined) {
+            const { buildPackageImage } = await import('../../sandbox/root-images.ts');
+            const onEvent = progress.onImportEvent.bind(progress);
+            const made = await buildPackageImage(name, { packages, suite, signal, onEvent });
+            progress.end();
+            return flags.json === true ? printJson(made) : print(made.name);
+          }
+          const { buildDefaultImage } = await import('../../images/build.ts');
+          const onEvent = progress.onBuildEvent.bind(progress);
+          const made = await buildDefaultImage({
+            cacheFolder: places().images,
+            agentPath: agentBinary,
+            onEvent,
+            signal,
+            force,
+          });
+          progress.end();
+          return flags.json === true ? printJson(made) : print(made.folder);
+        } finally {
+          progress.end();
+        }
       });
     });
+}
+
+function words(text: string, before: string[] = []): string[] {
+  return [...before, ...text.split(',')];
 }
 
 function list(): Command {

@@ -26,3 +26,8 @@ export function checkImageName(name: unknown): string {
 export function manifestFileName(name: string): string {
   return `${encodeURIComponent(name)}.json`;
 }
+
+/** A reference as people say it: `docker.io/library/python:latest` is called python. */
+export function shortName(reference: string): string {
+  return reference.replace(/^(?:docker\.io\/library\/|docker\.io\/|localhost\/)/, '').replace(/:latest$/, '');
+}

@@ -6,7 +6,7 @@ import { type Contents, folderContents, tarContents } from './contents.ts';
 import { writeErofs } from './erofs.ts';
 import { folderTree } from './folder-tree.ts';
 import { hostError } from './host-error.ts';
-import { checkImageName } from './image-name.ts';
+import { checkImageName, shortName } from './image-name.ts';
 import { mergeLayers, type TreeLimits } from './layers.ts';
 import { RangeReader } from './range-reader.ts';
 import { emptyConfig, type RootConfig, type RootImage, rootManifestVersion } from './root-image.ts';
@@ -84,7 +84,9 @@ export async function importRoot(options: ImportOptions): Promise<RootImage> {
     return await withScratch(store, async (scratch) => {
       const scope: Scope = { reader, scratch, limits: { entries: maxEntries, bytes: maxBytes }, options, report };
       const found = isFolder ? await fromFolder(source, scope) : await fromFile(source, scope);
-      const name = checkImageName(options.name ?? shortName(found.name) ?? nameOfFile(source));
+      const name = checkImageName(
+        options.name ?? (found.name === undefined ? nameOfFile(source) : shortName(found.name)),
+      );
       if (found.tree.children.size === 0)
         throw new VmError('IMAGE_INVALID', `there are no files in ${source}`, { path: source });
       makeWorkdir(found);
@@ -202,11 +204,6 @@ function looksLikeTar(head: Buffer): boolean {
     head.every((byte) => byte === 0) ||
     /^[0-7 \0]{8}$/.test(head.toString('latin1', 148, 156))
   );
-}
-
-/** `docker.io/library/python:3` is called python:3 by everybody. */
-function shortName(name: string | undefined): string | undefined {
-  return name?.replace(/^(?:docker\.io\/library\/|docker\.io\/|localhost\/)/, '').replace(/:latest$/, '');
 }
 
 function nameOfFile(source: string): string {

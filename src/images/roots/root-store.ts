@@ -74,8 +74,26 @@ export async function storeRoot(
   return { name, file, manifest };
 }
 
+/**
+ * Gives a file system that is in the store a further name.
+ * @throws {VmError} IMAGE_NOT_FOUND when it was removed meanwhile; INVALID_NAME, IO, BUSY, ABORTED
+ */
+export async function nameRoot(folder: string, manifest: RootManifest, call?: CallOptions): Promise<RootImage> {
+  const name = checkImageName(manifest.name);
+  const file = rootFile(folder, manifest.root.sha256);
+  const held = await lockStore(folder, call);
+  try {
+    if (!(await stat(file).catch(() => undefined))?.isFile())
+      throw new VmError('IMAGE_NOT_FOUND', 'the image was removed meanwhile', { path: file });
+    await writeAtomically(join(folder, 'names', manifestFileName(name)), `${JSON.stringify(manifest, null, 2)}\n`);
+  } finally {
+    await held.release();
+  }
+  return { name, file, manifest };
+}
+
 /** Taken while names and files change together. */
-export function lockStore(folder: string, call: CallOptions = {}): Promise<HeldLock> {
+function lockStore(folder: string, call: CallOptions = {}): Promise<HeldLock> {
   return lock(folder, lockName, { timeoutMs: 60_000, ...call });
 }
 

@@ -148,7 +148,7 @@ function chooseNamed(manifests: readonly Descriptor[], ref: string | undefined):
 }
 
 /** @throws {VmError} UNSUPPORTED when none is for this host */
-function choosePlatform(manifests: readonly Descriptor[]): Descriptor {
+export function choosePlatform(manifests: readonly Descriptor[]): Descriptor {
   const own = ociArchitecture();
   const found = manifests.find(({ platform }) => platform?.os === 'linux' && platform.architecture === own);
   if (found !== undefined) return found;
