@@ -4,6 +4,7 @@ import { type ConfinementLevel, confinementLevels } from '../confinement/level.t
 import { deserializeParams, kernelWords } from '../config/kernel-params.ts';
 import type { VmOptions } from '../sandbox/vm-options.ts';
 import { type DeviceFlags, devicesOf } from './device-flags.ts';
+import { hostImageName } from '../images/image.ts';
 import { collect, cpuShare, memoryMiB, wholeNumber } from './option-values.ts';
 
 /** What a command line says about a VM to be made. */
@@ -34,7 +35,10 @@ export function addVmFlags(command: Command): Command {
     .addOption(new Option('-m, --memory <size>', 'memory, such as 512M or 2G (default: 2G)').argParser(memoryMiB))
     .addOption(new Option('--cpus <number>', 'vCPUs (default: 1)').argParser(wholeNumber))
     .option('--image <image>', 'root file system: the name of an image, or the path of a disk')
-    .option('--kernel <file>', 'kernel to boot instead of the default guest')
+    .option(
+      '--kernel <file>',
+      "kernel to boot instead of the default guest's; `host`: that of this host, with its modules",
+    )
     .option('--initrd <file>', 'initrd for that kernel')
     .option('--append <words>', 'kernel parameters, after ours')
     .option('--config <file>', "polyvisor.toml or Kata's configuration.toml, instead of those that are found")
@@ -61,7 +65,8 @@ export function vmOptions(flags: VmFlags & DeviceFlags): VmOptions {
     memoryMiB: memory,
     vcpus: cpus,
     image: imageOption(image),
-    kernel: absolute(kernel),
+    // A file of that name is written ./host.
+    kernel: kernel === hostImageName ? kernel : absolute(kernel),
     initrd: absolute(initrd),
     hypervisorPath: absolute(hypervisorPath),
     confinement,

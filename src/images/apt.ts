@@ -21,7 +21,7 @@ export interface AptLists {
 
 /** What to tell a user whose host has no apt. */
 export const aptAdvice =
-  'The default guest is made from Debian packages with apt-get, apt-cache and dpkg-deb: build it on Debian 12 or newer, or give a kernel and an initrd of your own.';
+  "The default guest is made from Debian packages with apt-get, apt-cache and dpkg-deb: build it on Debian 12 or newer, or use this host's kernel (`--kernel host`), or a kernel and an initrd of your own.";
 
 export const hostLists: AptLists = { options: [] };
 

@@ -11,6 +11,15 @@ export function isElf64(file: Buffer): boolean {
   return file.length >= 64 && file.readUInt32BE(0) === 0x7f454c46 && file[4] === 2 && file[5] === 1;
 }
 
+/** Whether a program needs no interpreter, and so no library (elf(5), PT_INTERP). */
+export function isStaticProgram(file: Buffer): boolean {
+  if (!isElf64(file)) return false;
+  const [start, size, count] = [Number(file.readBigUInt64LE(32)), file.readUInt16LE(54), file.readUInt16LE(56)];
+  if (size < 56 || start + count * size > file.length) return false;
+  const types = Array.from({ length: count }, (_, index) => file.readUInt32LE(start + index * size));
+  return types.length > 0 && !types.includes(interpreter);
+}
+
 /**
  * The sections of a 64-bit little-endian ELF file that take space in it (elf(5)).
  * @throws {VmError} FILE_INVALID when it is no such file
@@ -43,6 +52,7 @@ interface SectionHeader {
 }
 
 const noBits = 8;
+const interpreter = 3;
 
 function sectionTable(file: Buffer): SectionHeader[] {
   if (!isElf64(file)) throw invalid('is not a 64-bit little-endian ELF file');

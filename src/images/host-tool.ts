@@ -9,6 +9,8 @@ export interface ToolOptions {
   timeoutMs?: number | undefined;
   /** most bytes of stdout that are kept; 4 MiB by default */
   maxBytes?: number | undefined;
+  /** descriptor of a file that stdout goes to, for bytes; the result holds none of it */
+  stdout?: number | undefined;
   /** called with each line of stdout as it comes */
   onLine?: ((line: string) => void) | undefined;
   /** how it is ended before its time; SIGKILL by default, SIGTERM for one that then clears up after itself */
@@ -41,7 +43,7 @@ export async function runTool(
   const child = spawn(program, args, {
     cwd,
     env: { ...process.env, LC_ALL: 'C' },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', options.stdout ?? 'pipe', 'pipe'],
   });
   let stdout = '';
   let errors = '';
@@ -51,7 +53,7 @@ export async function runTool(
     failure ??= reason;
     child.kill(endWith);
   };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     if (stdout.length + text.length > maxBytes)
       return end(new VmError('IMAGE_BUILD_FAILED', `${program} wrote more than ${maxBytes} bytes`));
     stdout += text;
@@ -60,7 +62,7 @@ export async function runTool(
     partial = lines.pop() ?? '';
     for (const line of lines) onLine(line);
   });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     errors = (errors + text).slice(-errorTail);
   });
   const onAbort = (): void => end(aborted(signal));

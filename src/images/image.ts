@@ -4,6 +4,9 @@ export const manifestVersion = 1;
 /** Name of the image that is used when the user names no kernel. */
 export const defaultImageName = 'default';
 
+/** Name of the image with the host's own kernel, and what stands for that kernel in a configuration. */
+export const hostImageName = 'host';
+
 /** Size in bytes and SHA-256 (hex) of one file. */
 export interface FileRecord {
   sha256: string;

@@ -26,7 +26,7 @@ export function moduleName(text: string): string {
 export async function moduleIndex(folder: string): Promise<Map<string, string>> {
   const index = new Map<string, string>();
   for (const entry of await readdir(join(folder, 'kernel'), { recursive: true })) {
-    const match = /([^/]+)\.ko(\.xz)?$/.exec(entry);
+    const match = /([^/]+)\.ko(?:\.(?:xz|zst|gz))?$/.exec(entry);
     if (match?.[1] !== undefined) index.set(moduleName(match[1]), join('kernel', entry));
   }
   return index;
@@ -36,7 +36,7 @@ export async function moduleIndex(folder: string): Promise<Map<string, string>> 
  * The named modules and all that they need, each behind what it needs, in the order in which they are asked for. Names that the
  * kernel has built in (or lacks) are left out: which these are differs between kernels.
  * The needs are read from the modules themselves: the package has no modules.dep, which is made on installation.
- * @param decompress turns the content of a compressed module (.ko.xz) into the module
+ * @param decompress turns the content of a compressed module (.ko.xz, .ko.zst, .ko.gz) into the module
  * @throws {VmError} FILE_INVALID when a module is no module, or when modules need each other
  */
 export async function resolveModules(
@@ -58,7 +58,7 @@ export async function resolveModules(
     for (const need of needs) await visit(need, [...above, name]);
     resolved.set(name, {
       name,
-      path: path.replace(/\.ko\.xz$/, '.ko'),
+      path: path.replace(/\.ko\.[a-z]+$/, '.ko'),
       content,
       needs: needs.filter((need) => index.has(need)),
       aliases: info.filter(([key]) => key === 'alias').map(([, value]) => value),

@@ -10,7 +10,7 @@ const manifestFile = 'manifest.json';
 const scratchPrefix = '.building-';
 
 /** The folder of the image with this name and key. The key's first 16 digits do: it is checked against the manifest. */
-export function imageFolder(cacheFolder: string, name: string, key: string): string {
+function imageFolder(cacheFolder: string, name: string, key: string): string {
   return join(cacheFolder, `${name}-${key.slice(0, 16)}`);
 }
 
@@ -31,6 +31,12 @@ export async function findImage(
   if (images.length === 0 || agentPath === undefined) return images[0];
   const { sha256 } = await describeAgent(agentPath);
   return images.find((image) => image.manifest.inputs.agent.sha256 === sha256);
+}
+
+/** The image of a name and key, when it is whole. @throws {VmError} IO */
+export async function cachedImage(cacheFolder: string, name: string, key: string): Promise<GuestImage | undefined> {
+  const folder = imageFolder(cacheFolder, name, key);
+  return (await listImages(cacheFolder)).find((image) => image.folder === folder && image.manifest.key === key);
 }
 
 /** All whole images, the newest first. A folder that is none is passed over. */

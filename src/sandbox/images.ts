@@ -3,7 +3,7 @@ import { assetPath } from '../config/assets.ts';
 import { agentBinary } from '../config/package-files.ts';
 import { VmError } from '../errors.ts';
 import { TemplateStore } from '../factory/template-store.ts';
-import { defaultImageName, type GuestImage } from '../images/image.ts';
+import { defaultImageName, type GuestImage, hostImageName } from '../images/image.ts';
 import { imagesMeant, removeImage } from '../images/remove.ts';
 import { findImage, listImages } from '../images/store.ts';
 import { places } from '../state/paths.ts';
@@ -15,7 +15,7 @@ export interface ImageInUse {
   image: GuestImage;
   /** names of VMs, and of templates as `template NAME` */
   usedBy: string[];
-  /** whether a new VM that names no kernel boots it */
+  /** whether a new VM boots it: one that names no kernel, or the host's */
   isCurrent: boolean;
 }
 
@@ -24,12 +24,14 @@ export async function listImageUse(): Promise<ImageInUse[]> {
   const cache = places().images;
   const images = await listImages(cache);
   // Without the agent no image is current, and none is made for it either.
-  const current = await findImage(cache, defaultImageName, agentBinary).catch(() => undefined);
+  const current = await Promise.all(
+    [defaultImageName, hostImageName].map((name) => findImage(cache, name, agentBinary).catch(() => undefined)),
+  );
   const kernels = [...(await kernelsByVm()), ...(await kernelsByTemplate())];
   return images.map((image) => ({
     image,
     usedBy: kernels.filter(({ kernel }) => path.dirname(kernel) === image.folder).map(({ name }) => name),
-    isCurrent: image.folder === current?.folder,
+    isCurrent: current.some((it) => it?.folder === image.folder),
   }));
 }
 

@@ -11,8 +11,8 @@ import { VmError } from '../errors.ts';
 import { type AccelChoice, decideAccel, type KvmVerdict } from '../hypervisors/accel.ts';
 import type { HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
-import { buildDefaultImage } from '../images/build.ts';
-import { defaultImageName, type GuestImage } from '../images/image.ts';
+import { buildDefaultImage, type BuildOptions } from '../images/build.ts';
+import { defaultImageName, type GuestImage, hostImageName } from '../images/image.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
 import { findImage } from '../images/store.ts';
 import { type Places, places } from '../state/paths.ts';
@@ -46,16 +46,18 @@ export async function prepare(
   report: (phase: Phase, message: string) => void,
 ): Promise<Prepared> {
   const module = await loadDriver(options.hypervisor);
+  const usesHostKernel = options.config['kernel'] === hostImageName;
+  const plain = usesHostKernel ? withoutKernel(options.config) : options.config;
   const [at, host] = [places(), await readHostFacts()];
   const stored = await storedImage(at.roots, options.config['image']);
-  const given = parseConfig(stored === undefined ? options.config : { ...options.config, image: stored.file });
+  const given = parseConfig(stored === undefined ? plain : { ...plain, image: stored.file });
   const input = await withSharing(given, options.devices, module.fields);
   const facts = { fields: module.fields, host };
   const needsGuest = module.bootsGuest && lacksGuest(input);
   completeConfig(input, facts, needsGuest ? standIn : undefined);
   const root = needsGuest ? assetPath(input, 'image') : undefined;
   const rootType = root === undefined ? [] : await rootTypeParams(root, input.kernelParams ?? []);
-  const image = needsGuest ? await defaultGuest(at, options, report) : undefined;
+  const image = needsGuest ? await guestOf(usesHostKernel, at, options, report) : undefined;
   const config = completeConfig(input, facts, image && bootable(image, rootType));
   await checkAssets(config, options.call.signal);
   const confinement = await chooseConfinement(module, options.confinement, options.onEvent);
@@ -78,20 +80,34 @@ function lacksGuest({ kernel, initrd, customAssets }: VmConfigInput): boolean {
   return [kernel, initrd, customAssets?.kernel, customAssets?.initrd].every((part) => part === undefined);
 }
 
-async function defaultGuest(
+/** Takes out the word for the host's kernel: the schema knows paths only. @throws {VmError} INVALID_CONFIG with an initrd */
+function withoutKernel(config: Record<string, unknown>): Record<string, unknown> {
+  const { initrd, customAssets } = config;
+  if (initrd === undefined && customAssets === undefined) return { ...config, kernel: undefined };
+  throw new VmError('INVALID_CONFIG', "the host's kernel comes with an initrd of its own", {
+    field: 'kernel',
+    advice: 'Leave `initrd` and `customAssets` out, or name the kernel by its path.',
+  });
+}
+
+/** The default guest, which is only made when it isn't there; or that with the host's kernel, whose parts are looked at each time. */
+async function guestOf(
+  usesHostKernel: boolean,
   at: Places,
   options: SplitOptions,
   report: (phase: Phase, message: string) => void,
 ): Promise<GuestImage> {
-  const found = await findImage(at.images, defaultImageName, agentBinary);
-  if (found !== undefined) return found;
-  report('image', 'building the default guest');
-  return buildDefaultImage({
+  const build: BuildOptions = {
     cacheFolder: at.images,
     agentPath: agentBinary,
     onEvent: (event) => options.onEvent({ type: 'image', event }),
-    ...(options.call.signal === undefined ? {} : { signal: options.call.signal }),
-  });
+    signal: options.call.signal,
+  };
+  if (usesHostKernel) return (await import('../images/host-guest.ts')).buildHostGuest(build);
+  const found = await findImage(at.images, defaultImageName, agentBinary);
+  if (found !== undefined) return found;
+  report('image', 'building the default guest');
+  return buildDefaultImage(build);
 }
 
 /** What of the default guest is booted; the parameters about the user's root image stand behind its own. */

@@ -4,7 +4,7 @@ import type { Param } from '../kernel-params.ts';
 
 /** Fields about what is booted. */
 export interface BootConfig {
-  /** Kernel the VM boots: absolute path on the host. */
+  /** Kernel the VM boots: absolute path on the host. `Vm.create` also takes `host`: the host's own, with its modules. */
   readonly kernel: string;
   /** Parameters put after ours on the kernel command line. */
   readonly kernelParams: readonly Param[];
@@ -35,7 +35,7 @@ export const bootFields: FieldSpecs<BootConfig> = {
     tomlKey: 'kernel',
     type: path,
     defaultNote: "the default guest's kernel",
-    meaning: 'Kernel the VM boots.',
+    meaning: "Kernel the VM boots. Of `Vm.create` and `--kernel` also `host`: this host's own, with its modules.",
   },
   kernelParams: {
     kataName: 'KernelParams',

@@ -34,7 +34,8 @@ export class RegistryClient {
   async get(what: 'manifests' | 'blobs', id: string, accept: readonly string[] = []): Promise<Reply> {
     const url = new URL(`/v2/${this.#reference.repository}/${what}/${id}`, this.#base);
     const first = await this.#ask(url, accept);
-    if (first.status !== 401 || this.#authorization !== undefined) return this.#checked(first, id);
+    // Also in the midst of a pull: a token is good for some minutes, and layers may take longer.
+    if (first.status !== 401) return this.#checked(first, id);
     this.#authorization = await this.#authorize(first);
     return this.#checked(await this.#ask(url, accept), id);
   }

@@ -99,6 +99,23 @@ it('takes of an index what is for this host', async () => {
   expect((await pull(host)).manifest.source).toBe(manifestDigest);
 });
 
+it('gets another token when the one that it has is worth nothing any more', async () => {
+  let tokens = 0;
+  const { host } = await registry((request, response) => {
+    const { url = '', headers } = request;
+    if (url.startsWith('/token')) {
+      response.end(JSON.stringify({ token: `token-${++tokens}` }));
+      return true;
+    }
+    // The first one is good for the manifest alone.
+    if (headers.authorization === (url.includes('/blobs/') ? 'Bearer token-2' : 'Bearer token-1')) return false;
+    response.writeHead(401, { 'www-authenticate': `Bearer realm="http://${headers.host}/token"` }).end();
+    return true;
+  });
+  await pull(host);
+  expect(tokens).toBe(2);
+});
+
 it("gets a bearer's token, with what it knows of who asks, and tells no other host of it", async () => {
   const seen: (string | undefined)[] = [];
   const elsewhere = await registry(({ headers }) => void seen.push(headers.authorization));
