@@ -56,8 +56,14 @@ export async function attach(scope: LiveScope, device: NamedDevice, options: Cal
 
 async function plugOne({ context, vmm, control }: LiveScope, placed: Placed, call: CallOptions): Promise<Placed[]> {
   return withDaemons([placed], context, call, () =>
-    withPaths(vmm, placed, context.config, call, () =>
-      control.session((qmp, limits) => plugDevice(qmp, placed, context, limits), { ...call, timeoutMs: plugMs }),
+    withPaths(vmm, placed, context.config, call, (seen) =>
+      control.session(
+        async (qmp, limits) => {
+          await seen;
+          await plugDevice(qmp, placed, context, limits);
+        },
+        { ...call, timeoutMs: plugMs },
+      ),
     ),
   );
 }

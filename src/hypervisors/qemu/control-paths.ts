@@ -9,6 +9,7 @@ type Shows = Pick<VmmProcess, 'alive' | 'reveal' | 'conceal' | 'allowFileSize'>;
 
 /**
  * Lets a confined QEMU see what a device opens while it is plugged, and as long as it stays plugged.
+ * @param plug is given the moment from which QEMU sees it: until then there is time to reach its monitor
  * @throws {VmError} what `plug` throws, and what showing it throws; then QEMU sees what it saw before
  */
 export async function withPaths(
@@ -16,18 +17,23 @@ export async function withPaths(
   { device, sizeBytes = 0 }: Placed,
   config: HypervisorConfig,
   call: CallOptions,
-  plug: () => Promise<void>,
+  plug: (seen: Promise<void>) => Promise<void>,
 ): Promise<void> {
   const shown: string[] = [];
-  try {
+  const show = async (): Promise<void> => {
     for (const { path, access, optional } of pathsOf(device, config)) {
       if (optional === true && !existsSync(path)) continue;
       await vmm.reveal(path, { readOnly: access === 'read', ...call });
       shown.push(path);
     }
     if (sizeBytes > 0 && !isOnlyRead(device)) await vmm.allowFileSize(sizeBytes, call);
-    await plug();
+  };
+  const seen = show();
+  seen.catch(() => undefined);
+  try {
+    await plug(seen);
   } catch (error) {
+    await seen.catch(() => undefined);
     for (const path of shown) if (vmm.alive()) await vmm.conceal(path);
     throw error;
   }
