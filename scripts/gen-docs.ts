@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { configDocs } from '../src/config/docs.ts';
 import { errorCodes } from '../src/errors.ts';
 import { hypervisorDocs } from '../src/hypervisors/docs.ts';
+import labReport from './docs/lab-report.json' with { type: 'json' };
 import { apiDocs } from './docs/api.ts';
 import { cliDocs } from './docs/cli.ts';
 
@@ -11,7 +12,7 @@ const pages: Record<string, () => string | Promise<string>> = {
   'docs/cli.md': cliDocs,
   'docs/configuration.md': configDocs,
   'docs/errors.md': errorDocs,
-  'docs/hypervisors.md': hypervisorDocs,
+  'docs/hypervisors.md': () => hypervisorDocs(labReport),
 };
 
 const check = process.argv.includes('--check');

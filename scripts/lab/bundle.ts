@@ -24,6 +24,9 @@ export async function bundleTests(tests: readonly string[], folder: string): Pro
     outdir: folder,
     outExtension: { '.js': '.mjs' },
     bundle: true,
+    // What the set-up and a test both import is one module for both.
+    splitting: true,
+    chunkNames: 'shared-[hash]',
     platform: 'node',
     format: 'esm',
     target: 'node20',

@@ -22,7 +22,7 @@ const memoryMiB = 6144;
 export const labCheckout = '/lab/polyvisor';
 
 /** What of the checkout the tests inside need: what changes from run to run, and what does not. */
-const ownParts = ['package.json', 'bin', 'dist'];
+const ownParts = ['package.json', 'bin', 'dist', 'examples'];
 
 /** The packages that run in the lab. */
 const packages = ['vitest', ...Object.keys(ownManifest.dependencies)];

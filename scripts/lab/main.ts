@@ -1,12 +1,14 @@
 // The contract suite on real VMMs, inside a VM whose /dev/kvm works: `npm run test:lab`.
 // POLYVISOR_FIRECRACKER and the like name the programs; a VMM without one is skipped, unless POLYVISOR_LAB_REQUIRE lists it.
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { operations } from '../../src/hypervisors/capabilities.ts';
 import { bundleConfig, bundleFolder, bundleName, bundleTests } from './bundle.ts';
 import { labCheckout, openLab } from './machine.ts';
-import { type LabResult, matrixOf } from './matrix.ts';
+import { type LabFindings, type LabResult, operationsIn } from './matrix.ts';
 import { addOnCargo, type Cargo, locate, programCargo } from './programs.ts';
 import { labVmms, programsOf } from './vmms.ts';
 
@@ -86,11 +88,20 @@ const benches = flags.bench ? chosen.flatMap(({ bench }) => bench ?? []) : [];
 await bundleTests(flags.bench ? benches : chosen.map(({ test }) => test), bundles);
 const vm = await openLab({ cargo, vmmCargo, bundles, keep: flags.keep, report });
 const results = new Map<string, readonly LabResult[]>();
+const found: Record<string, LabFindings> = {};
 try {
   for (const bench of benches) await runBench(bench);
   for (const vmm of flags.bench ? [] : chosen) {
     report(`${vmm.type}: the contract suite`);
-    results.set(vmm.type, await runSuite(vmm.test, Object.fromEntries(Object.entries(vmm.programs))));
+    const tests = await runSuite(vmm.test, Object.fromEntries(Object.entries(vmm.programs)));
+    results.set(vmm.type, tests);
+    found[vmm.type] = {
+      version: await versionOf(Object.values(vmm.programs)[0] ?? ''),
+      date: new Date().toISOString().slice(0, 10),
+      passed: tests.filter(({ status }) => status === 'passed').length,
+      failed: tests.filter(({ status }) => status === 'failed').length,
+      operations: operationsIn(tests),
+    };
   }
 } finally {
   await (flags.keep ? vm.close() : vm.remove());
@@ -102,12 +113,33 @@ for (const tests of results.values()) {
   tally.failed += tests.filter(({ status }) => status === 'failed').length;
   tally.skipped += tests.filter(({ status }) => status !== 'passed' && status !== 'failed').length;
 }
-const matrix = matrixOf(results);
 const output = process.env['POLYVISOR_LAB_REPORT'];
-if (output !== undefined) await writeFile(output, `${JSON.stringify({ matrix, tally }, null, 2)}\n`);
-if (!flags.bench) console.table(matrix);
+if (output !== undefined) await writeFile(output, `${JSON.stringify({ ...readReport(output), ...found }, null, 2)}\n`);
+if (!flags.bench) {
+  const rows = operations.map((operation): [string, Record<string, string>] => [
+    operation,
+    Object.fromEntries(Object.entries(found).map(([type, of]) => [type, shortly(of.operations[operation])])),
+  ]);
+  console.table(Object.fromEntries(rows));
+}
 console.log(`${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} skipped`);
 process.exitCode = tally.failed > 0 ? 1 : 0;
+
+/** What earlier runs wrote of other VMMs. */
+function readReport(file: string): Record<string, LabFindings> {
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Record<string, LabFindings>) : {};
+}
+
+/** For a table that is looked at in a terminal; the report has the reasons. */
+function shortly(verdict: string | undefined): string {
+  return verdict === undefined || verdict === 'works' || verdict === 'failed' ? (verdict ?? '-') : 'unsupported';
+}
+
+/** The first line that a program prints of itself. */
+async function versionOf(program: string): Promise<string> {
+  const { stdout } = await vm.exec([program, '--version']);
+  return stdout.split('\n')[0]?.trim() ?? '';
+}
 
 /** Measures in the lab. A bound is held against the upper end of a ratio's interval. */
 async function runBench(bench: string): Promise<void> {

@@ -1,27 +1,34 @@
-import { operations } from '../../src/hypervisors/capabilities.ts';
+import { operations, type Operation, type Support } from '../../src/hypervisors/capabilities.ts';
 
 /** One test of a run, as the JSON reporter writes it. */
 export interface LabResult {
   fullName: string;
   status: 'passed' | 'failed' | 'skipped' | 'pending' | 'todo';
+  /** what the contract suite notes of an operation: whether the program that was found offers it, or why not */
+  meta?: { support?: Support };
 }
 
-/**
- * Operation by VMM: `works`, `unsupported` as it declares, or `failed`. A test belongs to the operations that its name holds
- * as `[operation]`; the suite names them so.
- */
-export function matrixOf(results: ReadonlyMap<string, readonly LabResult[]>): Record<string, Record<string, string>> {
+/** What a run in the lab showed of one VMM. */
+export interface LabFindings {
+  /** as the programs print it */
+  version: string;
+  /** of the run, as in 2026-11-27 */
+  date: string;
+  passed: number;
+  failed: number;
+  /** `works`, `failed`, or why the program that was found does not do it; absent for what no test was run of */
+  operations: Partial<Record<Operation, string>>;
+}
+
+/** What the tests of one VMM say of each operation: those that name it in brackets. */
+export function operationsIn(tests: readonly LabResult[]): LabFindings['operations'] {
   return Object.fromEntries(
-    operations.map((operation) => [
-      operation,
-      Object.fromEntries([...results].map(([type, tests]) => [type, verdict(operation, tests)])),
-    ]),
+    operations.flatMap((operation) => {
+      const of = tests.filter(({ fullName }) => fullName.includes(`[${operation}]`));
+      const refusal = of.map(({ meta }) => meta?.support).find((support) => typeof support === 'string');
+      if (of.some(({ status }) => status === 'failed')) return [[operation, 'failed']];
+      if (refusal !== undefined) return [[operation, refusal]];
+      return of.some(({ status }) => status === 'passed') ? [[operation, 'works']] : [];
+    }),
   );
-}
-
-function verdict(operation: string, tests: readonly LabResult[]): string {
-  const of = tests.filter(({ fullName }) => fullName.includes(`[${operation}]`));
-  if (of.some(({ status }) => status === 'failed')) return 'failed';
-  if (of.some(({ fullName }) => fullName.includes('refuses'))) return 'unsupported';
-  return of.length > 0 && of.every(({ status }) => status === 'passed') ? 'works' : '-';
 }

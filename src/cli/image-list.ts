@@ -27,7 +27,9 @@ export function imagesText(images: readonly GuestImage[]): string {
 
 /** The bytes of images together. */
 export function bytesOf(images: readonly GuestImage[]): number {
-  return images.reduce((sum, { manifest: { files } }) => sum + files.kernel.size + files.initrd.size, 0);
+  return images
+    .flatMap(({ manifest: { files } }) => [files.kernel, files.initrd, files.bzImage])
+    .reduce((sum, file) => sum + (file?.size ?? 0), 0);
 }
 
 /** The size of images together, for people. */

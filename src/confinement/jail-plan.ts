@@ -47,6 +47,8 @@ export const libraryFolders: readonly string[] = [
   '/usr/local/lib',
 ];
 export const loaderFiles: readonly string[] = ['/etc/ld.so.cache', '/etc/ld.so.conf'];
+/** Opened, it makes a pseudo-terminal. */
+export const terminalMaker = '/dev/ptmx';
 /** Every program may want these. */
 export const plainDevices: readonly string[] = ['/dev/null', '/dev/zero', '/dev/urandom'];
 /** What a VMM that is a script needs beside: its interpreter and the commands that it calls. */
@@ -75,7 +77,9 @@ export function planJail(
   for (const one of wanted.values()) {
     if (mounts.some((mount) => mount.path === one.path)) continue;
     const closed = uid !== undefined && !all && !mayUse(one, uid, groups);
-    if (closed && one.device !== undefined) {
+    // The kernel makes terminals in the file system that it finds beside the node, which beside the host's is out of sight (jail.ts).
+    const makesTerminals = uid !== undefined && one.path === terminalMaker;
+    if ((closed || makesTerminals) && one.device !== undefined) {
       nodes.push({ path: one.path, ...one.device });
       continue;
     }

@@ -11,7 +11,7 @@ import {
 import path from 'node:path';
 import { VmError } from '../errors.ts';
 import { vmFiles } from '../state/paths.ts';
-import type { JailMount, JailPlan } from './jail-plan.ts';
+import { type JailMount, type JailPlan, terminalMaker } from './jail-plan.ts';
 
 /** Folder, in a jail, of the device nodes that are the VMM's own. */
 const ownDevices = '/dev/.own';
@@ -51,6 +51,11 @@ export function buildJail(stateFolder: string, plan: JailPlan, uid: number | und
     if (uid !== undefined) {
       makeFolder(path.join(root, ownDevices));
       lines.push(fields('none', path.join(root, ownDevices), 'tmpfs', 'mode=0711,size=64k,nosuid,noexec'));
+      // The kernel looks for the terminals beside the node that makes them (devpts_mntget in fs/devpts/inode.c).
+      if (plan.nodes.some((node) => node.path === terminalMaker)) {
+        const beside = path.join(root, ownDevices, 'pts');
+        lines.push(fields('/dev/pts', beside, 'none', 'bind,nosuid,noexec,X-mount.mkdir=0711'));
+      }
     }
     for (const node of plan.nodes) linkToNode(root, node.path);
     writeFileSync(fstab, lines.join(''), { mode: 0o600 });

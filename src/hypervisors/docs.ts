@@ -2,8 +2,20 @@ import { operations, type Support } from './capabilities.ts';
 import { deviceKinds } from './device.ts';
 import { driverTypes, loadDriver } from './registry.ts';
 
-/** docs/hypervisors.md, from the capabilities that the drivers declare. */
-export async function hypervisorDocs(): Promise<string> {
+/** What the contract suite showed of one VMM's real program in the lab (scripts/lab/matrix.ts). */
+export interface Proved {
+  version: string;
+  date: string;
+  passed: number;
+  failed: number;
+  operations: Readonly<Record<string, string>>;
+}
+
+/**
+ * docs/hypervisors.md, from the capabilities that the drivers declare.
+ * @param proved what the lab's report says, by hypervisor type
+ */
+export async function hypervisorDocs(proved: Readonly<Record<string, Proved>>): Promise<string> {
   const modules = await Promise.all(driverTypes().map(loadDriver));
   const notes: string[] = [];
   const cell = (support: Support): string => {
@@ -56,9 +68,40 @@ export async function hypervisorDocs(): Promise<string> {
       ),
     ),
     '',
+    ...provedLines(proved, cell),
     '## Why not',
     '',
     ...notes.map((note, index) => `${index + 1}. ${note}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function provedLines(proved: Readonly<Record<string, Proved>>, cell: (support: Support) => string): string[] {
+  const entries = Object.entries(proved);
+  const told = (verdict: string | undefined): string => {
+    if (verdict === undefined) return '-';
+    return verdict === 'works' || verdict === 'failed' ? verdict : cell(verdict);
+  };
+  return [
+    '## Proved on the real programs',
+    '',
+    'What `npm run test:lab` found: the contract suite on the real VMMs, in a VM whose KVM (AMD SVM) is emulated by QEMU. `no` is what the',
+    'program that was found does not offer, refused as declared; `-` is what the suite has no test of its own for.',
+    '',
+    ...entries.map(
+      ([type, { version, date, passed, failed }]) =>
+        `- ${type}: ${version}, ${date}, ${passed} tests passed, ${failed} failed`,
+    ),
+    '',
+    `| operation | ${entries.map(([type]) => type).join(' | ')} |`,
+    `|---|${entries.map(() => '---|').join('')}`,
+    ...operations.map(
+      (operation) => `| ${operation} | ${entries.map(([, of]) => told(of.operations[operation])).join(' | ')} |`,
+    ),
+    '',
+    'ACRN was tried with its real device model, `acrn-dm`, on a library that plays the device of the hypervisor on KVM (test/rigs/acrn-hsm-kvm.c).',
+    'That proves nothing about the hypervisor itself: how many VMs it allows, its scenarios, how it divides CPUs. Firecracker and its jailer were static builds',
+    "against glibc, with a seccomp filter that allows what glibc needs beside the vendor's list.",
+    '',
+  ];
 }

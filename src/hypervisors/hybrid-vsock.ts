@@ -1,7 +1,9 @@
 import { chmod, chown, rm, stat } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import type { Duplex } from 'node:stream';
 import { callScope, type CallOptions } from '../config/call-options.ts';
+import { VmError } from '../errors.ts';
 import { connectHybridVsock } from '../transports/hybrid-vsock.ts';
 import type { GuestChannel } from './hypervisor.ts';
 
@@ -15,11 +17,17 @@ const sessions = 8;
 /** The vsock of one guest, which its VMM ends on a unix socket: the way to the agent on Firecracker and Cloud Hypervisor. */
 export class HybridVsock {
   readonly #socketPath: string;
+  readonly #attempts: number;
   /** while the guest boots under this process: a connection before the agent listens would be refused */
   #announcement: Announcement | undefined;
 
-  constructor(socketPath: string) {
+  /**
+   * @param countsAnew the VMM numbers its ends of connections anew after a restore: each session of before may have such a number in the
+   *   guest for as long as the agent has not let go of it, and a connection with the same number is refused. The next one has the next number.
+   */
+  constructor(socketPath: string, { countsAnew = false }: { countsAnew?: boolean } = {}) {
     this.#socketPath = socketPath;
+    this.#attempts = countsAnew ? sessions + 1 : 1;
   }
 
   /** To be called before the VMM is started: channels then wait until the agent says that it listens. */
@@ -35,9 +43,19 @@ export class HybridVsock {
       survivesRestore: false,
       open: async (options) => {
         await this.#announced(options);
-        return connectHybridVsock(this.#socketPath, agentPort, options);
+        return this.#connect(options);
       },
     }));
+  }
+
+  async #connect(options?: CallOptions): Promise<Duplex> {
+    for (let left = this.#attempts; ; left--) {
+      try {
+        return await connectHybridVsock(this.#socketPath, agentPort, options);
+      } catch (error) {
+        if (left === 1 || VmError.from(error).code !== 'AGENT_GONE') throw error;
+      }
+    }
   }
 
   /** Stops waiting for the guest. May be repeated. */

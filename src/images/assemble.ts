@@ -71,7 +71,11 @@ export async function assembleGuest(
     commandLine: [...recipe.commandLine],
     packages: parts.packages,
     inputs: { agent: describeBytes(agent) },
-    files: { kernel: describeBytes(booted), initrd: describeBytes(initrd) },
+    files: {
+      kernel: describeBytes(booted),
+      initrd: describeBytes(initrd),
+      ...(kernel.elf === undefined ? {} : { bzImage: describeBytes(kernel.image) }),
+    },
     bootModules,
     otherModules: modules.map(({ name }) => name).filter((name) => !bootModules.includes(name)),
   };
@@ -80,6 +84,7 @@ export async function assembleGuest(
   await mkdir(made, { mode: 0o700 });
   await writeDurably(join(made, 'kernel'), booted);
   await writeDurably(join(made, 'initrd'), initrd);
+  if (kernel.elf !== undefined) await writeDurably(join(made, 'bzImage'), kernel.image);
   await writeDurably(join(made, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   scope.signal?.throwIfAborted();
   return storeImage(cacheFolder, made, manifest, replace);

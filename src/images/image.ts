@@ -38,7 +38,8 @@ export interface ImageManifest {
   packages: PackageRecord[];
   /** the inputs that are no packages */
   inputs: { agent: FileRecord };
-  files: { kernel: FileRecord; initrd: FileRecord };
+  /** `bzImage` where the kernel was unpacked: as the distribution packed it */
+  files: { kernel: FileRecord; initrd: FileRecord; bzImage?: FileRecord };
   /** names of the modules that the agent loads at boot, in order */
   bootModules: string[];
   /** names of the modules that are in the initrd and loaded when something asks for them */
@@ -53,6 +54,8 @@ export interface GuestImage {
   kernel: string;
   /** absolute path */
   initrd: string;
+  /** absolute path of the same kernel as the distribution packed it, for a VMM that takes no other; absent where `kernel` is that one */
+  bzImage?: string;
   manifest: ImageManifest;
 }
 

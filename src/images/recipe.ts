@@ -1,7 +1,7 @@
 import { sha256 } from './file-record.ts';
 
 /** Raised when the builder's code puts the same inputs together in another way. */
-const codeVersion: number = 1;
+const codeVersion: number = 2;
 
 /**
  * Modules that the agent loads before it opens its channel, in this order (with what they need in front). Each costs a millisecond or

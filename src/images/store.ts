@@ -85,15 +85,18 @@ async function readImage(folder: string): Promise<{ image: GuestImage; made: num
     const path = join(folder, manifestFile);
     const manifest = JSON.parse(await readFile(path, 'utf8')) as ImageManifest;
     if (manifest.schemaVersion !== manifestVersion) return undefined;
-    const image = {
+    const { bzImage } = manifest.files;
+    const image: GuestImage = {
       name: manifest.name,
       folder,
       kernel: join(folder, 'kernel'),
       initrd: join(folder, 'initrd'),
+      ...(bzImage === undefined ? {} : { bzImage: join(folder, 'bzImage') }),
       manifest,
     };
     if ((await stat(image.kernel)).size !== manifest.files.kernel.size) return undefined;
     if ((await stat(image.initrd)).size !== manifest.files.initrd.size) return undefined;
+    if (image.bzImage !== undefined && (await stat(image.bzImage)).size !== bzImage?.size) return undefined;
     return { image, made: (await stat(path)).mtimeMs };
   } catch {
     // Not an image, or one that is being removed at this moment.
@@ -143,7 +146,9 @@ export async function storeImage(
       throw new VmError('IO', `cannot store the image: ${message}`, { path: folder, errno: code, cause });
     const there = await readImage(folder);
     if (there !== undefined && !replace) return there.image;
-    for (const name of ['kernel', 'initrd', manifestFile]) await rename(join(made, name), join(folder, name));
+    // The manifest last.
+    const names = [...Object.keys(manifest.files), manifestFile];
+    for (const name of names) await rename(join(made, name), join(folder, name));
   }
   const stored = await readImage(folder);
   if (stored === undefined) throw new VmError('INTERNAL', `the image in ${folder} is not whole`, { path: folder });

@@ -58,7 +58,7 @@ export async function prepare(
   const root = needsGuest ? assetPath(input, 'image') : undefined;
   const rootType = root === undefined ? [] : await rootTypeParams(root, input.kernelParams ?? []);
   const image = needsGuest ? await guestOf(usesHostKernel, at, options, report) : undefined;
-  const config = completeConfig(input, facts, image && bootable(image, rootType));
+  const config = completeConfig(input, facts, image && bootable(image, module, rootType));
   await checkAssets(config, options.call.signal);
   const confinement = await chooseConfinement(module, options.confinement, options.onEvent);
   const [name, imageConfig] = [stored?.name ?? image?.name, stored?.config];
@@ -111,7 +111,12 @@ async function guestOf(
 }
 
 /** What of the default guest is booted; the parameters about the user's root image stand behind its own. */
-function bootable({ kernel, initrd, manifest }: GuestImage, rootType: readonly Param[]): DefaultGuest {
+function bootable(
+  { kernel: unpacked, bzImage, initrd, manifest }: GuestImage,
+  { bzImageOnly }: HypervisorModule,
+  rootType: readonly Param[],
+): DefaultGuest {
+  const kernel = bzImageOnly === true ? (bzImage ?? unpacked) : unpacked;
   return { kernel, initrd, kernelParams: [...deserializeParams(manifest.commandLine), ...rootType] };
 }
 

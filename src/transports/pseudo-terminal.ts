@@ -16,16 +16,22 @@ export function openPseudoTerminal(path: string): Duplex {
     const code = errno === 'EACCES' || errno === 'EPERM' ? 'PERMISSION' : 'VMM_GONE';
     throw new VmError(code, `the terminal ${path} cannot be opened: ${message}`, { path, errno, cause: error });
   }
+  let terminal: ReadStream | undefined;
   try {
-    const terminal = new ReadStream(fd);
+    terminal = new ReadStream(fd);
+    // libuv opens a terminal of its own by the same name (uv_tty_init), and leaves ours to us.
+    const handle = Reflect.get(terminal, '_handle') as { fd: number };
+    if (handle.fd !== fd) closeSync(fd);
     terminal.setRawMode(true);
     // Read once its other end is closed, it fails with EIO (pty(7)): that is its end.
-    terminal.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EIO') terminal.push(null);
+    const opened = terminal;
+    opened.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EIO') opened.push(null);
     });
-    return terminal;
+    return opened;
   } catch (error) {
-    closeSync(fd);
+    if (terminal === undefined) closeSync(fd);
+    else terminal.destroy();
     throw VmError.from(error, 'IO', { path });
   }
 }

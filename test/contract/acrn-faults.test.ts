@@ -78,6 +78,13 @@ describe('what an ACRN guest cannot be', () => {
     expect([error.code, error.rawMessage]).toEqual([code, expect.stringMatching(words)]);
   });
 
+  it('an uncompressed kernel, which acrn-dm would enter in silence', () =>
+    withVm(
+      async ({ hypervisor }) =>
+        expect(await failure(hypervisor.create())).toMatchObject({ code: 'FILE_INVALID', facts: { field: 'kernel' } }),
+      { kernel: played.file('vmlinux') },
+    ));
+
   it('leaves no VM behind', async () => {
     const input = { hypervisor: 'acrn', ...played.guest(), vcpus: 1, memoryMiB: 257 } as const;
     expect((await failure(Vm.create(input))).code).toBe('INVALID_CONFIG');

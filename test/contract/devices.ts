@@ -33,7 +33,7 @@ export function itPlugs({ capabilities }: HypervisorModule, { running, withMachi
     }
   };
 
-  given(start)('takes a disk before its start, once', () =>
+  given(start)('takes a disk before its start, once [addDevice]', () =>
     withDisk((disk) =>
       withMachine(async ({ hypervisor }) => {
         await hypervisor.create();
@@ -78,15 +78,17 @@ export function itPlugs({ capabilities }: HypervisorModule, { running, withMachi
     }),
   );
 
-  given(hotAdd, hotRemove)('takes a disk while it runs, once, and gives it back', () =>
-    withDisk(async (disk) => {
-      const hypervisor = running();
-      expect(await codeOf(hypervisor.hotplugRemoveDevice(disk))).toBe('INVALID_ARGUMENT');
-      for (let round = 0; round < 2; round++) {
-        await hypervisor.hotplugAddDevice(disk);
-        expect(await codeOf(hypervisor.hotplugAddDevice(disk))).toBe('INVALID_ARGUMENT');
-        await hypervisor.hotplugRemoveDevice(disk);
-      }
-    }),
+  given(hotAdd, hotRemove)(
+    'takes a disk while it runs, once, and gives it back [hotplugAddDevice] [hotplugRemoveDevice]',
+    () =>
+      withDisk(async (disk) => {
+        const hypervisor = running();
+        expect(await codeOf(hypervisor.hotplugRemoveDevice(disk))).toBe('INVALID_ARGUMENT');
+        for (let round = 0; round < 2; round++) {
+          await hypervisor.hotplugAddDevice(disk);
+          expect(await codeOf(hypervisor.hotplugAddDevice(disk))).toBe('INVALID_ARGUMENT');
+          await hypervisor.hotplugRemoveDevice(disk);
+        }
+      }),
   );
 }

@@ -153,7 +153,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
         expect(await hypervisor.pids()).toEqual([]);
       }));
 
-    it('creates what its plan says, and cleans it up without a start', async () =>
+    it('creates what its plan says, and cleans it up without a start [create] [cleanup]', async () =>
       withMachine(async ({ hypervisor, context }) => {
         const files = module
           .plan(context, context.config.hypervisorPath ?? '/usr/bin/vmm')
@@ -199,18 +199,18 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       await discard(machine);
     });
 
-    it('runs commands by the agent', async () => {
+    it('runs commands by the agent [start]', async () => {
       const result = await link.agent.exec(['/bin/sh', '-c', 'echo out; echo err >&2; exit 3']);
       expect(result).toMatchObject({ stdout: 'out\n', stderr: 'err\n', exitCode: 3 });
     });
 
-    it('is well, and says which process it is', async () => {
+    it('is well, and says which process it is [check] [pids]', async () => {
       await machine.hypervisor.check();
       const pids = await machine.hypervisor.pids();
       expect(pids[0]).toBe(machine.hypervisor.process()?.pid);
     });
 
-    given('threadIds')('has a thread for every vCPU', async () => {
+    given('threadIds')('has a thread for every vCPU [threadIds]', async () => {
       const threads = await machine.hypervisor.threadIds();
       expect([...threads.keys()]).toEqual(Array.from({ length: machine.context.config.vcpus }, (_, vcpu) => vcpu));
       for (const thread of threads.values()) expect(thread).toBeGreaterThan(1);
@@ -226,7 +226,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       }
     });
 
-    it('is adopted by its saved state', async () => {
+    it('is adopted by its saved state [saveState] [loadState] [disconnect]', async () => {
       const saved = structuredClone(await machine.hypervisor.saveState());
       const adopted = manage(module, machine.context);
       await adopted.loadState(saved);
@@ -236,7 +236,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       await adopted.disconnect();
     });
 
-    it('tells where its console is, and where that is written down', async () => {
+    it('tells where its console is, and where that is written down [console]', async () => {
       const { path, log } = await machine.hypervisor.console();
       expect([path, log].filter((file) => !existsSync(file))).toEqual([]);
     });
@@ -246,7 +246,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       expect((await machine.hypervisor.lastWords()).log).toMatch(/I have spoken$/);
     });
 
-    it('names the socket between host and guest', async () => {
+    it('names the socket between host and guest [generateSocket]', async () => {
       const { hypervisor } = machine;
       // A VMM has serial ports for its agent, or a vsock.
       const vsock = hypervisor.channels()[0]?.name.startsWith('vsock') ?? false;
@@ -257,7 +257,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       expect(await codeOf(hypervisor.generateSocket(!vsock))).toBe('UNSUPPORTED');
     });
 
-    given('pause', 'resume')('stands still while it is paused', async () => {
+    given('pause', 'resume')('stands still while it is paused [pause] [resume]', async () => {
       if (fixture.resumeEndsSessions !== true) return standsStill(machine, link);
       // One of its own: the other tests' session would end.
       return withMachine(async (own) => {
@@ -267,8 +267,10 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       });
     });
 
-    it.each([...operations])('does %s, or refuses it as declared', async (operation) => {
+    it.for([...operations])('does [%s], or refuses it as declared', async (operation, { task }) => {
       const support = machine.hypervisor.capabilities().operations[operation];
+      // For the matrix of the lab, which is made of reports.
+      Object.assign(task.meta, { support });
       if (support === true) return expect(typeof machine.hypervisor[operation]).toBe('function');
       expect(await codeOf(callAnyhow(machine.hypervisor, operation))).toBe('UNSUPPORTED');
       return undefined;
@@ -280,7 +282,7 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
   });
 
   describe(`${title}: the end`, () => {
-    it('stops, says so, and can be cleaned up twice', async () =>
+    it('stops, says so, and can be cleaned up twice [stop] [cleanup]', async () =>
       withMachine(async ({ hypervisor }) => {
         await hypervisor.create();
         await hypervisor.start();

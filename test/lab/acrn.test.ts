@@ -8,6 +8,7 @@ import { acrn } from '../../src/hypervisors/acrn/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { type Machine, withAcrn } from '../rigs/acrn-machine.ts';
 import { type RigOptions, riggedAcrnDm } from '../rigs/acrn.ts';
+import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
 
 const at = { acrnDm: process.env['POLYVISOR_ACRN_DM'] ?? '/usr/bin/acrn-dm', rig: '/usr/lib/acrn-hsm-kvm.so' };
@@ -15,7 +16,7 @@ const folder = mkdtempSync(path.join(tmpdir(), 'acrn-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const guest = async (options: RigOptions = {}): Promise<VmConfigInput> => ({
-  ...(await defaultGuest()),
+  ...(await defaultGuest('bzImage')),
   hypervisorPath: riggedAcrnDm(folder, at, options),
 });
 
@@ -26,6 +27,8 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
   );
 
 describeHypervisor(acrn, { accel: 'kvm', config: guest });
+
+itRunsTheExample('acrn', 'not on this VMM', () => riggedAcrnDm(folder, at));
 
 describe('acrn: what only a guest can tell', () => {
   const withGuest = async (use: (machine: Machine) => Promise<void>, before?: (machine: Machine) => Promise<void>) =>
@@ -114,8 +117,8 @@ describe('acrn: what only a guest can tell', () => {
         () => undefined,
         () => undefined,
       );
+      await link.close();
       expect(await hypervisor.wait({ timeoutMs: 60_000 })).toMatchObject({ code: 0 });
       expect((await hypervisor.lastWords()).console).toContain('Kernel panic - not syncing');
-      await link.close();
     }));
 });

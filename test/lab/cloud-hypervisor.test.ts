@@ -1,5 +1,6 @@
 import { cloudHypervisor } from '../../src/hypervisors/cloud-hypervisor/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
+import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
 import { describeOwn } from './own/cloud-hypervisor.ts';
 
@@ -8,3 +9,4 @@ describeHypervisor(cloudHypervisor, {
   config: async () => ({ ...(await defaultGuest()), maxVcpus: 2, virtioMem: true }),
 });
 describeOwn();
+itRunsTheExample('clh', 'done');

@@ -2,6 +2,7 @@ import { readHostFacts } from '../../src/config/host.ts';
 import type { VmConfigInput } from '../../src/config/vm-config.ts';
 import { firecracker } from '../../src/hypervisors/firecracker/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
+import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
 import { describeOwn } from './own/firecracker.ts';
 
@@ -18,3 +19,4 @@ const jailed = async (): Promise<VmConfigInput> => ({
 describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: guest });
 describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: jailed, variant: 'in its jail' });
 describeOwn(jailerPath);
+itRunsTheExample('firecracker', 'done');

@@ -30,6 +30,10 @@ const expected: Readonly<Record<string, { args: string[]; prints: RegExp }>> = {
       /total\nstep count: ok\nstep pack: ok\nstep check: ok\nresults in .*: lines\.txt, sources\.tar\.gz, strangers\.txt\n$/,
   },
   'web-server.js': { args: [], prints: /^200 hello from vm-[0-9a-f]+\n$/ },
+  'any-hypervisor.js': {
+    args: ['mock'],
+    prints: /^a command ran on Linux\npause and resume: done\nafterwards: still here\n$/,
+  },
   'many-vms.js': {
     args: ['2'],
     prints: /(worker-\d+-\d: \d+ ms of CPU time[^]*){2}job 0 done by worker[^]*job 3 done by worker/,

@@ -1,7 +1,9 @@
+import { assetPath } from '../../config/assets.ts';
 import { callScope, type CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { vmFiles, vmmFiles } from '../../state/paths.ts';
 import { signalProcess } from '../../state/process-identity.ts';
+import { tail } from '../../transports/log-tail.ts';
 import { findProgram } from '../../transports/process/find-program.ts';
 import { panicIn } from '../console-signs.ts';
 import type { Device } from '../device.ts';
@@ -16,6 +18,7 @@ import { startFailure } from './errors.ts';
 import { agentChannels, type Found, planWith } from './plan.ts';
 import { chosenLapicIds } from './plan-params.ts';
 import { chooseLapicIds, type CpuHost, hostCpus } from './probe-cpus.ts';
+import { checkKernel } from './probe-kernel.ts';
 import { findAcrnDm } from './probe.ts';
 import { parseState } from './state.ts';
 import { addPlaced, readPlaced } from './state-devices.ts';
@@ -32,6 +35,9 @@ const makeMs = 120_000;
  * several streams share it.
  */
 const lossyWindow = 16_384;
+
+/** Lines of the guest's in an error: a panic, its registers and its call trace. */
+const consoleLines = 50;
 
 /** Milliseconds that an acrn-dm without a guest gets to end, and to write its log. */
 const giveUpMs = 5_000;
@@ -78,6 +84,7 @@ export class AcrnDriver extends ProgramDriver implements Driver {
   override async create(options?: CallOptions): Promise<void> {
     const { config, id } = this.context;
     await chooseLapicIds(config.vcpus, chosenLapicIds(config), this.#host.cpus);
+    await checkKernel(assetPath(config, 'kernel') ?? '');
     await requireFreeName(id, this.#host.sockets);
     await super.create(options);
   }
@@ -195,6 +202,16 @@ export class AcrnDriver extends ProgramDriver implements Driver {
   override async console(): Promise<ConsoleLocation> {
     const { runtimeFolder, stateFolder } = this.context;
     return { protocol: 'unix', path: vmmFiles.consoleSocket(runtimeFolder), log: vmFiles.vmmLog(stateFolder) };
+  }
+
+  /** What acrn-dm itself had to say goes into the file at its end, behind what its guest has printed: a panic is not among the last lines. */
+  override async lastWords(): Promise<{ log: string; console: string }> {
+    const file = vmFiles.vmmLog(this.context.stateFolder);
+    const lines = (await tail(file, { lines: consoleLines * 6, bytes: 65_536 })).split('\n');
+    const panic = lines.findIndex((line) => panicIn(line) !== undefined);
+    const from = panic === -1 ? -consoleLines : panic;
+    const console = lines.slice(from).slice(0, consoleLines).join('\n');
+    return { log: await tail(file), console };
   }
 
   override async cleanup(): Promise<void> {

@@ -14,6 +14,7 @@ export const acrn: HypervisorModule = {
   fields,
   accels: [],
   bootsGuest: true,
+  bzImageOnly: true,
   plan,
   driver: (context) => new AcrnDriver(context),
   probe,

@@ -1,10 +1,11 @@
 import type { Capabilities, Support } from '../capabilities.ts';
-import { has, releaseWith } from './probe-versions.ts';
+import { ejectsVcpus, has, releaseWith } from './probe-versions.ts';
 
 const noPorts = 'Cloud Hypervisor has no ports on a virtio-serial bus';
 const noVhost = 'Cloud Hypervisor ends vsock by itself, on a unix socket: hybrid vsock';
 const oneVsock = 'the vsock of the agent is there from the start, and a VM has one';
 const byConfig = 'what a VM starts with is what its configuration says';
+const noEject = 'this development version of Cloud Hypervisor does not let its guest give a vCPU back; 53.0 does';
 const noDebug = 'this Cloud Hypervisor was built without its feature guest_debug, as releases are';
 
 /** What the newest Cloud Hypervisor can do through this driver, when it was built with everything. */
@@ -71,8 +72,10 @@ export function capabilitiesFor({ version, features }: Found): Capabilities {
       ...capabilities.operations,
       dumpMemory: features === undefined || features.includes('guest_debug') ? true : noDebug,
     },
-    devices: blocks
-      ? capabilities.devices
-      : { ...capabilities.devices, block: { start: noFormats, hotAdd: noFormats, hotRemove: noFormats } },
+    devices: {
+      ...capabilities.devices,
+      ...(blocks ? {} : { block: { start: noFormats, hotAdd: noFormats, hotRemove: noFormats } }),
+      ...(ejectsVcpus(version) ? {} : { cpu: { ...capabilities.devices.cpu, hotRemove: noEject } }),
+    },
   };
 }

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import type { CallOptions } from '../../config/call-options.ts';
 import { callScope } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
@@ -108,6 +109,8 @@ export async function unplug(
     const gone = (event: { event: string; properties: Record<string, string> | null }): boolean =>
       event.event === 'device-removed' && event.properties?.['id'] === id;
     await untilEvent(context.runtimeFolder, gone, call, () => control.removeDevice(id, call));
+    // Its daemon has ended with the connection, and left its socket.
+    if (device.kind === 'fs') await rm(vmmFiles.deviceSocket(context.runtimeFolder, id), { force: true });
   } catch (error) {
     if (scope.signal.aborted && options.signal?.aborted !== true)
       throw new VmError('GUEST_REFUSED', `the guest did not let go of the device ${id}`, {

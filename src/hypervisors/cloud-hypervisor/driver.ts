@@ -229,6 +229,10 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   }
 
   async resizeVcpus(vcpus: number, options: CallOptions = {}): Promise<{ before: number; after: number }> {
+    const { hotRemove } = this.offers().devices.cpu;
+    const isFewer = Number.isInteger(vcpus) && vcpus >= 1 && vcpus < (await this.threadIds()).size;
+    if (hotRemove !== true && isFewer)
+      throw new VmError('UNSUPPORTED', hotRemove, { operation: 'resizeVcpus', field: 'vcpus' });
     return within('resize of the vCPUs', options, (call) =>
       resizeVcpus(this.#control(), vcpus, this.context.config, () => this.threadIds(), call),
     );
@@ -343,7 +347,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   }
 
   #agentVsock(): HybridVsock {
-    return (this.#vsock ??= new HybridVsock(vmmFiles.vsockSocket(this.context.runtimeFolder)));
+    return (this.#vsock ??= new HybridVsock(vmmFiles.vsockSocket(this.context.runtimeFolder), { countsAnew: true }));
   }
 }
 

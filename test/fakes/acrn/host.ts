@@ -44,8 +44,9 @@ export function playedAcrn(): PlayedAcrn {
     for (const name of [counters, 'hugepage', 'proc', 'mngr']) mkdirSync(at(name));
     // LAPIC ids are not the numbers of CPUs.
     file('cpuinfo', [0, 2, 4, 6].map((id, cpu) => `processor\t: ${cpu}\napicid\t\t: ${id}\n`).join('\n'));
-    file('kernel', 'a bzImage, as far as anyone looks');
+    file('kernel', `${'\0'.repeat(0x202)}HdrS`);
     file('initrd', 'an initrd');
+    file('vmlinux', '\x7fELF');
     file('acrn-dm', fakeAcrnDm(at('mngr')));
     for (const fault of acrnFaults) file(`acrn-dm-${fault}`, fakeAcrnDm(at('mngr'), fault));
     setPages(1024, 1024);

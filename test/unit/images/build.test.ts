@@ -31,7 +31,9 @@ function build(options: Partial<BuildOptions> = {}): Promise<GuestImage> {
 }
 
 function contents(image: GuestImage): Buffer[] {
-  return [image.kernel, image.initrd, path.join(image.folder, 'manifest.json')].map((file) => readFileSync(file));
+  return [image.kernel, image.initrd, image.bzImage ?? '', path.join(image.folder, 'manifest.json')].map((file) =>
+    readFileSync(file),
+  );
 }
 
 const downloads = (): string[] => repository.calls().filter((call) => call.includes(' download '));
@@ -50,6 +52,8 @@ describe('buildDefaultImage', () => {
       bootModules: ['virtio', 'virtio_pci', 'virtio_console'],
       otherModules: ['virtio_blk'],
     });
+    // As the distribution packed it, for VMMs that take no other.
+    expect(readFileSync(image.bzImage ?? '').toString('latin1', 0x202, 0x206)).toBe('HdrS');
     const initrd = readFileSync(image.initrd, 'latin1');
     const modules = '/lib/modules/6.1.0-1-cloud/kernel/drivers';
     expect(initrd).toContain(`${modules}/virtio.ko\n${modules}/virtio_pci.ko\n${modules}/virtio_console.ko\n`);
