@@ -49,7 +49,9 @@ export function tellSettings({ report, warnings, factory, files }: Settings): vo
   const counts = countsText(report);
   if (counts !== undefined) lines.push(`${counts}; \`polyvisor config import ${files[0] ?? 'FILE'}\` says which`);
   if (factory?.template === true || (factory?.cacheNumber ?? 0) > 0)
-    lines.push('the factory of this file is not asked: the VM is booted by itself');
+    lines.push(
+      'the factory of this file is not asked: make a template (`polyvisor factory init --config FILE`) and clone it (`run --template NAME`)',
+    );
   for (const line of lines) process.stderr.write(`polyvisor: ${line}\n`);
 }
 

@@ -65,6 +65,7 @@ function settleNuma(made: Import): void {
 
 /** As Kata does for QEMU: a host without vsock gets a serial port. */
 function settleVsock(made: Import): void {
+  if (kataVmms[made.section.type].hostVsock !== true) return;
   if (made.options.useVsock !== true || existsSync('/dev/vhost-vsock')) return;
   made.giveUp('useVsock', 'unsupported', 'this host has no /dev/vhost-vsock, so that it is a serial port');
 }

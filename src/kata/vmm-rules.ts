@@ -14,6 +14,8 @@ export interface KataVmm {
   readonly kernelAlone?: boolean;
   /** whether Kata keeps VMs of it ready */
   readonly vmCache?: boolean;
+  /** whether its vsock is a device of the host; the others' is a socket of the VMM's own */
+  readonly hostVsock?: boolean;
   /** whether it boots no guest, so that nothing to boot is asked for */
   readonly noGuest?: boolean;
 }
@@ -33,6 +35,7 @@ export const kataVmms: Readonly<Record<HypervisorType, KataVmm>> = {
     sharedFs: { '1.x': 'virtio-9p', today: 'virtio-fs' },
     kernelAlone: true,
     vmCache: true,
+    hostVsock: true,
   },
   firecracker: { defaults: kernelOnly, kernelAlone: true },
   clh: { defaults: kernelOnly, sharedFs: { '1.x': 'virtio-fs', today: 'virtio-fs' } },

@@ -12,10 +12,11 @@ import { type HeldLock, lock } from '../state/lock.ts';
 import type { VmRecord } from '../state/record.ts';
 import { type NewVm, VmStore } from '../state/store.ts';
 import { type Places, runtimeFolder } from '../state/paths.ts';
+import { watchOwner } from '../transports/process/owner-watch.ts';
 import type { AgentLink } from './agent-link.ts';
 import { awaitGuest } from './boot.ts';
 import { writeAttached } from './attached.ts';
-import { contextOf, storeConfig } from './context.ts';
+import { contextOf, pruneCommand, storeConfig } from './context.ts';
 import type { AttachedDevice } from './device-spec.ts';
 import type { Phase } from './events.ts';
 import { endForwarder } from './forwarder.ts';
@@ -82,6 +83,7 @@ export async function bringUp(
   try {
     busy = await lock(held.context.stateFolder, lifeLock, call);
     const { record, link } = await bootUp(held, vm, report, call);
+    await held.unwatch();
     return { held, store: held.store, record, hypervisor: held.hypervisor, link };
   } catch (error) {
     await tearDown(held);
@@ -95,10 +97,23 @@ export async function bringUp(
 export const lifeLock = 'life';
 
 /**
- * Makes a VM's folders and writes down its configuration; starts nothing. Nothing is left behind when it fails.
- * @throws {VmError} NAME_IN_USE, PERMISSION, IO
+ * Makes a VM's folders and writes down its configuration; starts nothing. Nothing is left behind when it fails, or when this process is
+ * killed before the VM's `unwatch`.
+ * @throws {VmError} NAME_IN_USE, PERMISSION, START_FAILED, IO
  */
 export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) => void): Promise<HeldVm> {
+  // Before anything is there that could be left behind.
+  const watch = await watchOwner(pruneCommand);
+  try {
+    const held = await makeFolders(vm, report);
+    await held.watch();
+    return held;
+  } finally {
+    await watch.end();
+  }
+}
+
+async function makeFolders(vm: VmToBe, report: (phase: Phase, message: string) => void): Promise<HeldVm> {
   const { module, config, accel, name } = vm;
   const store = new VmStore(vm.at);
   report('create', `creating ${name}`);
@@ -232,6 +247,16 @@ async function reserve(store: VmStore, vm: NewVm, report: (phase: Phase, message
 
 /** Ends a VM if it runs, and removes everything of it. A later VM of the same name is left alone. */
 export async function tearDown(held: HeldVm): Promise<void> {
+  // Without it an owner that is killed right now leaves some files to the next `prune`; it is no reason to leave all of them.
+  await held.watch().catch(() => undefined);
+  try {
+    await endAndRemove(held);
+  } finally {
+    await held.unwatch();
+  }
+}
+
+async function endAndRemove(held: HeldVm): Promise<void> {
   const { store } = held;
   const found = await held.locate().then(
     async (record) => {

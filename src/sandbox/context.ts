@@ -41,6 +41,9 @@ export async function storeConfig(folder: string, settings: VmSettings): Promise
   await writeUnflushed(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
 
+/** Removes what dead processes left. */
+export const pruneCommand: readonly string[] = [process.execPath, cliProgram, 'prune'];
+
 /** The context of a VM whose record and configuration are known. */
 export function contextOf(store: VmStore, record: VmRecord, stored: VmSettings, hostMemoryMiB: number): VmContext {
   return {
@@ -55,7 +58,7 @@ export function contextOf(store: VmStore, record: VmRecord, stored: VmSettings, 
     runtimeFolder: record.runtimeFolder,
     stateFolder: store.folder(record.name),
     // By its id: it may get another name.
-    pruneArgv: [process.execPath, cliProgram, 'prune', '--id', record.id],
+    pruneArgv: [...pruneCommand, '--id', record.id],
   };
 }
 

@@ -6,7 +6,8 @@ import type { RootConfig } from '../images/roots/root-image.ts';
 import type { ProcessIdentity } from '../state/process-identity.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
-import { recall } from './context.ts';
+import { type WatchShare, watchOwner } from '../transports/process/owner-watch.ts';
+import { pruneCommand, recall } from './context.ts';
 import { statusOf } from './status.ts';
 
 /** A VM as a handle holds it: found on disk by its id, whatever its name has become, and never mixed up with a later one. */
@@ -16,6 +17,7 @@ export class HeldVm {
   /** what the image that it was made of says of its commands; absent for the default guest and for a disk */
   readonly imageConfig: RootConfig | undefined;
   #hypervisor: Hypervisor;
+  #watch: Promise<WatchShare> | undefined;
 
   constructor(store: VmStore, context: VmContext, hypervisor: Hypervisor, imageConfig: RootConfig | undefined) {
     this.store = store;
@@ -32,6 +34,27 @@ export class HeldVm {
     // The VMM is not asked: it may stand still, and what must not rely on the record asks first.
     if (status === 'running' || status === 'paused') await hypervisor.loadState(record.driver, status);
     return new HeldVm(store, context, hypervisor, imageConfig);
+  }
+
+  /**
+   * Has what is left of the VM removed should this process be killed while no keeper would do it: before the VMM runs, and after it.
+   * @throws {VmError} START_FAILED
+   */
+  async watch(): Promise<void> {
+    this.#watch ??= watchOwner(pruneCommand);
+    try {
+      await this.#watch;
+    } catch (error) {
+      this.#watch = undefined;
+      throw error;
+    }
+  }
+
+  /** Ends that: the VM has a keeper, is to stay, or is gone. */
+  async unwatch(): Promise<void> {
+    const watch = this.#watch;
+    this.#watch = undefined;
+    await (await watch)?.end();
   }
 
   get id(): string {

@@ -5,6 +5,7 @@ import { VmError } from '../errors.ts';
 import type { ConsoleLocation } from '../hypervisors/hypervisor.ts';
 import { isAlive, isFrozen, signalProcess } from '../state/process-identity.ts';
 import type { VmEnding, VmRecord, VmStatus } from '../state/record.ts';
+import { vmFiles } from '../state/paths.ts';
 import { type ListedVm, VmStore } from '../state/store.ts';
 import { waitGone } from '../transports/process/wait-gone.ts';
 import { readAttached } from './attached.ts';
@@ -137,7 +138,8 @@ async function endVmm(store: VmStore, record: VmRecord): Promise<void> {
   } catch (error) {
     if (record.vmm === undefined || !isAlive(record.vmm)) return;
     if (!signalProcess(record.vmm, 'SIGKILL')) throw error;
-    await waitGone(record.vmm, { timeoutMs: killMs });
+    // Its keeper writes into the folder how it ended.
+    await waitGone(record.vmm, { timeoutMs: killMs, alive: vmFiles.alive(store.folder(record.name)) });
   }
 }
 

@@ -35,6 +35,7 @@ export async function detachVm(held: HeldVm): Promise<void> {
   }
   const free = { detached: true, detaching: undefined, owner: undefined, heirs: undefined, keeper: undefined };
   await noteEvent(held.store, await held.change(free), 'detached', {});
+  await held.unwatch();
 }
 
 /**

@@ -149,6 +149,8 @@ export class Vm extends VmGuest {
       this.#detached = record.detached;
       this.#owned = !record.detached;
     });
+    // It has a keeper again, or needs none.
+    await this.held.unwatch();
     return this;
   }
 
@@ -278,6 +280,7 @@ export class Vm extends VmGuest {
       if (this.link === undefined) return linkAgent(this.held.context.stateFolder, this.vmm.channels(), call);
       return { agent: this.agent, close: () => this.dropLink() };
     };
+    if (this.#owned) await this.held.watch();
     await this.telemetry.span('stop', { vm: this.name }, () => endVm(this.held, link, options));
     await this.dropLink();
   }
@@ -286,6 +289,7 @@ export class Vm extends VmGuest {
   async kill(options?: CallOptions): Promise<void> {
     await this.held.locate();
     await this.dropLink();
+    if (this.#owned) await this.held.watch();
     await this.vmm.kill(options);
     await recordEnd(this.held, 'killed');
   }

@@ -9,16 +9,16 @@ const detached = async (): Promise<void> => {
   await vm.close();
 };
 
-it('a library user that is killed at any of its calls leaves nothing that prune does not take', async () => {
+it('a library user that is killed at any of its calls leaves nothing behind', async () => {
   expect(await sweep({ program: library({ hypervisor: 'mock' }), fault, sample: 20 })).toEqual([]);
 });
 
-it('`run` that is killed leaves nothing that prune does not take', async () => {
+it('`run` that is killed leaves nothing behind', async () => {
   const program = cli('run', '-q', '--hypervisor', 'mock', '--name', 'crash', '--', 'true');
   expect(await sweep({ program, fault, sample: 12 })).toEqual([]);
 });
 
-it('`run -d` that is killed leaves a detached VM, or nothing that prune does not take', async () => {
+it('`run -d` that is killed leaves a detached VM, or nothing', async () => {
   const program = cli('run', '-d', '-q', '--hypervisor', 'mock', '--name', 'crash');
   expect(await sweep({ program, fault, sample: 8, detached: true })).toEqual([]);
 });

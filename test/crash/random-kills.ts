@@ -20,7 +20,7 @@ export async function killAtRandom(options: VmOptions, times: number): Promise<s
   for (let nth = 1; nth <= times; nth++) {
     const afterMs = random() * lifeMs;
     await live(options, afterMs);
-    const problems = await aftermath({ detached: false, remains: true });
+    const problems = await aftermath({ detached: false, remains: false });
     wrong.push(...problems.map((words) => `kill ${nth}, after ${Math.round(afterMs)} ms: ${words}`));
   }
   return wrong;

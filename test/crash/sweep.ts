@@ -39,7 +39,7 @@ export async function sweep({ program, fault, sample, before, detached = false }
     const found = await strike(program, point, fault);
     const problems = [
       ...('signal' in fault ? [] : judge(found)),
-      ...(await aftermath({ detached, remains: 'signal' in fault || undoing.test(point.line) || died(found) })),
+      ...(await aftermath({ detached, remains: !('signal' in fault) && (undoing.test(point.line) || died(found)) })),
     ];
     report(
       wrong,

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import type { ConfigField } from '../../../src/config/vm-config.ts';
 import { fields as qemu } from '../../../src/hypervisors/qemu/fields.ts';
+import { hypervisorTypes } from '../../../src/config/hypervisor-type.ts';
+import { loadDriver } from '../../../src/hypervisors/registry.ts';
 import { annotatedFields, pathLists } from '../../../src/kata/annotation-names.ts';
 import { type AnnotatedOptions, applyAnnotations } from '../../../src/kata/annotations.ts';
 import type { KataOptions } from '../../../src/kata/load.ts';
@@ -44,6 +46,13 @@ it.each([
   expect(options[field]).toEqual(value);
   expect(report).toMatchObject([{ key: prefix + name, outcome: 'taken' }]);
   expect(origins.has(field)).toBe(value !== undefined);
+});
+
+it('every VMM can be given annotations, and the list of its programs', async () => {
+  for (const type of hypervisorTypes) {
+    const { uses } = (await loadDriver(type)).fields;
+    expect(uses, type).toMatchObject({ enableAnnotations: true, hypervisorPathList: true });
+  }
 });
 
 it('adds kernel parameters to those that there are', async () => {

@@ -261,6 +261,11 @@ describe('what Kata refuses', () => {
     const taken = report.find(({ key }) => key === 'hypervisor.qemu.use_vsock');
     expect(taken?.outcome).toBe(options.useVsock === true ? 'taken' : 'unsupported');
   });
+
+  it('takes it from a VMM whose vsock is a socket of its own, whatever the host has', async () => {
+    const { options } = await load(written('[hypervisor.firecracker]\nkernel = "/k"\nimage = "/i"\nuse_vsock = true'));
+    expect(options.useVsock).toBe(true);
+  });
 });
 
 describe('the section that counts', () => {
