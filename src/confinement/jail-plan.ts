@@ -24,8 +24,8 @@ export interface JailMount {
   path: string;
   kind: 'file' | 'folder';
   readOnly: boolean;
-  /** it shows what lies there on the host; `hugepages`: a file system of its own */
-  what: 'host' | 'hugepages';
+  /** it shows what lies there on the host; `hugepages`: a file system of its own; `processes`: those of the VMM's pid namespace */
+  what: 'host' | 'hugepages' | 'processes';
 }
 
 /** A device's node, made for one VMM. */
@@ -76,6 +76,11 @@ export function planJail(
   if (hugePages) mounts.push({ path: '/dev/hugepages', kind: 'folder', readOnly: false, what: 'hugepages' });
   for (const one of wanted.values()) {
     if (mounts.some((mount) => mount.path === one.path)) continue;
+    if (one.path === '/proc') {
+      // The host's would show its processes; an ordinary user may mount none.
+      if (uid !== undefined) mounts.push({ path: one.path, kind: 'folder', readOnly: true, what: 'processes' });
+      continue;
+    }
     const closed = uid !== undefined && !all && !mayUse(one, uid, groups);
     // The kernel makes terminals in the file system that it finds beside the node, which beside the host's is out of sight (jail.ts).
     const makesTerminals = uid !== undefined && one.path === terminalMaker;

@@ -99,9 +99,9 @@ function provedLines(proved: Readonly<Record<string, Proved>>, cell: (support: S
       (operation) => `| ${operation} | ${entries.map(([, of]) => told(of.operations[operation])).join(' | ')} |`,
     ),
     '',
-    'ACRN was tried with its real device model, `acrn-dm`, on a library that plays the device of the hypervisor on KVM (test/rigs/acrn-hsm-kvm.c).',
-    'That proves nothing about the hypervisor itself: how many VMs it allows, its scenarios, how it divides CPUs. Firecracker and its jailer were static builds',
-    "against glibc, with a seccomp filter that allows what glibc needs beside the vendor's list.",
+    'A VMM that is not in this table was not run in full with this version. A pass of ACRN is one of its real device model, `acrn-dm`, on a library that plays the',
+    'device of the hypervisor on KVM (test/rigs/acrn-hsm-kvm.c): it proves nothing about the hypervisor itself, such as how many VMs it allows, its scenarios, and how it',
+    "divides CPUs. One of Firecracker and its jailer is of static builds against glibc, with a seccomp filter that allows what glibc needs beside the vendor's list.",
     '',
   ];
 }

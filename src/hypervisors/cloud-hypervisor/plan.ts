@@ -164,6 +164,8 @@ function paths({ config }: VmContext, devices: readonly OwnDevice[]): PlannedPat
     // The console is a pseudo-terminal of the host's.
     { path: '/dev/ptmx', access: 'write' },
     { path: '/dev/pts', access: 'read' },
+    // It asks there for the name of the terminal that it has made.
+    { path: '/proc', access: 'read' },
     { path: '/dev/net/tun', access: 'write', optional: true },
     // By it the memory of a snapshot is read when it is needed.
     { path: '/dev/userfaultfd', access: 'write', optional: true },

@@ -137,3 +137,14 @@ test('files may grow to the largest that the VMM is to write, or without end whe
     planConfinement('strict', { ...subject, largestFileBytes }, asRoot, [], 7000).maxFileBytes;
   expect([bound(0), bound(2 ** 40), bound('unlimited')]).toEqual([64 * 2 ** 20, 2 ** 40, undefined]);
 });
+
+test('who makes terminals gets a node for it though the host has an open one, and processes of its own to look at', () => {
+  const device = { type: 'c', major: 5, minor: 2 } as const;
+  const maker = file('/dev/ptmx', { kind: 'device', device, access: 'write', mode: 0o666 });
+  const processes = file('/proc', { kind: 'folder', mode: 0o555 });
+  const { jail } = planConfinement('strict', subject, asRoot, [maker, processes], 7000);
+  expect(jail?.nodes).toEqual([{ path: '/dev/ptmx', ...device }]);
+  expect(jail?.mounts).toContainEqual({ path: '/proc', kind: 'folder', readOnly: true, what: 'processes' });
+  const user = planConfinement('best', subject, asUser, [maker, processes], 7000).jail?.mounts.map(({ path }) => path);
+  expect([user?.includes('/dev/ptmx'), user?.includes('/proc')]).toEqual([true, false]);
+});
