@@ -47,6 +47,11 @@ export function startCacheServer(endpoint: string, cache: number): Owner {
   return startProgram('cache-server.ts', [endpoint, `${cache}`]);
 }
 
+/** Starts template-maker.ts as a process of its own: it makes a template of the mock, and hangs at that operation. */
+export function startTemplateMaker(operation: string): Owner {
+  return startProgram('template-maker.ts', [operation]);
+}
+
 function startProgram(file: string, words: readonly string[]): Owner {
   const script = fileURLToPath(new URL(file, import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', script, ...words], {

@@ -15,10 +15,12 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeTemplate } from '../../../src/factory/template-manifest.ts';
 import { TemplateStore } from '../../../src/factory/template-store.ts';
+import { prune } from '../../../src/sandbox/prune.ts';
 import { inspectTemplate, listTemplates, removeTemplate } from '../../../src/sandbox/template.ts';
 import { Vm } from '../../../src/sandbox/vm.ts';
 import { places, sealKeyFile, stagingName } from '../../../src/state/paths.ts';
 import { bootId } from '../../../src/state/process-identity.ts';
+import { startTemplateMaker, until } from '../../fakes/child.ts';
 import { codeOf, failure } from '../../fakes/failure.ts';
 
 const mock = { hypervisor: 'mock', memoryMiB: 256 } as const;
@@ -200,3 +202,30 @@ it('the key is ours alone, and one that is open to others is not used', async ()
   execFileSync('chmod', ['644', file]);
   expect(await codeOf(inspectTemplate('web'))).toBe('PERMISSION');
 });
+
+it.each([
+  ['start', 'start'],
+  ['pause', 'set-up'],
+  ['save', 'set-up'],
+])(
+  'a maker that is killed at the %s leaves no VM, and nothing that the next look does not clear',
+  async (operation, phase) => {
+    const before = readdirSync('/dev/shm');
+    const maker = startTemplateMaker(operation);
+    await maker.phase(phase);
+    await maker.kill();
+    await until('its VM is gone', async () => {
+      await prune();
+      return (await names()).length === 0;
+    });
+    await new TemplateStore().sweep();
+    expect(templates()).toEqual([]);
+    // Other tests may have their own there.
+    const mine = readdirSync('/dev/shm').filter(
+      (name) => !before.includes(name) && existsSync(path.join('/dev/shm', name, 'mock.json')),
+    );
+    expect(mine).toEqual([]);
+    await (await Vm.template({ ...mock, name: 'half-made' })).remove();
+  },
+  60_000,
+);
