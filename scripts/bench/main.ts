@@ -7,6 +7,7 @@ import { cloneFigures } from './clone.ts';
 import { copyFigures } from './copy.ts';
 import { execFigures } from './exec.ts';
 import { hotPlug } from './hot-plug.ts';
+import { importRatio, imageRunRatio } from './images.ts';
 import { parallelBoot } from './parallel.ts';
 import { versionRatio } from './version.ts';
 
@@ -34,6 +35,9 @@ report('the command line program');
 const list = lsMs(1000);
 const runCpu = await cliRunCpuMs(9);
 const parallel = await parallelBoot(8, 5, report);
+report('images');
+const imageRun = await imageRunRatio(pairs, report);
+const imports = await importRatio(Math.ceil(pairs / 3), report);
 report('hot-plug');
 const plug = await hotPlug(pairs, report);
 report('clones');
@@ -54,6 +58,8 @@ const rows: Record<string, Row> = {
   lsMs: { value: list, bound: { most: 300 } },
   cliRunCpuMs: { value: runCpu, bound: { most: 150 } },
   parallelBoot: { value: parallel.value, high: parallel.high, bound: { most: 1.1 } },
+  imageRunRatio: { value: imageRun.value, high: imageRun.high, bound: { most: 1.2 } },
+  importRatio: { value: imports.value, high: imports.high, bound: { most: 1.1 } },
   ...Object.fromEntries(
     Object.entries(plug).map(([name, { ratio, most }]): [string, Row] => [
       name,

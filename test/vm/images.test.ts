@@ -1,11 +1,22 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { importImage } from '../../src/sandbox/root-images.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
-import { places } from '../../src/state/paths.ts';
+import { places, vmFiles } from '../../src/state/paths.ts';
 import { archive, pax } from '../fakes/tar.ts';
 import { codeOf } from '../fakes/failure.ts';
 import { asTar, layout } from '../unit/images/roots/oci-fixture.ts';
@@ -62,6 +73,11 @@ it('runs commands in an image as its configuration says, with what a container e
     );
     expect(await codeOf(vm.exec(['id'], { user: 'nobody-there' }))).toBe('EXEC_FAILED');
     expect(vm.imageConfig?.cmd).toEqual(['echo from the image']);
+    // All VMs of an image read its one file: none has a copy.
+    const copies = vmFiles.jailCopies(path.join(places().vms, 'named'));
+    expect(existsSync(copies) ? readdirSync(copies) : []).toEqual([]);
+    const used = execFileSync('du', ['-sk', path.join(places().vms, 'named')], { encoding: 'utf8' });
+    expect(Number.parseInt(used, 10)).toBeLessThan(512);
     expect(await sh('stat -c "%a %u %h" /srv/tool /srv/again')).toBe('4711 0 2\n4711 0 2');
     expect(await sh('stat -c "%a %u %s %F" /srv/owned /pipe')).toBe('600 70000 1 regular file\n644 0 0 fifo');
     expect(await sh('cat /etc/hostname; hostname')).toBe('named\nnamed');

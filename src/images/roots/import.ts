@@ -186,7 +186,7 @@ async function merged(shipped: ShippedImage, scope: Scope): Promise<Found> {
       await spool(data, target, { ...digests, maxBytes: archiveBytes(limits), signal: options.signal, onRead }),
     );
   }
-  const tree = await mergeLayers(reader, layers, limits, options.signal);
+  const tree = await mergeLayers(reader, layers, { ...limits, openEnd: true }, options.signal);
   return { tree, config: shipped.config, name: shipped.name, identity: shipped.identity };
 }
 

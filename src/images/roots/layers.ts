@@ -18,6 +18,8 @@ export interface TreeLimits {
   entries: number;
   /** bytes of all files */
   bytes: number;
+  /** as for {@link tarEntries} */
+  openEnd?: boolean | undefined;
 }
 
 /** Beginnings of names that say what a layer removes from those below (OCI image specification, "Whiteouts"). */
@@ -43,7 +45,7 @@ export async function mergeLayers(
   const left = { ...limits };
   for (const [at, archive] of layers.entries()) {
     const layer = new Layer(root, at + 1);
-    for await (const entry of tarEntries(reader, archive, { entries: left.entries }, signal)) {
+    for await (const entry of tarEntries(reader, archive, { ...limits, entries: left.entries }, signal)) {
       left.entries -= 1;
       left.bytes -= entry.type === '0' || entry.type === '\0' || entry.type === '7' ? entry.data.size : 0;
       if (left.entries < 0 || left.bytes < 0)

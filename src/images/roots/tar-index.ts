@@ -12,6 +12,11 @@ export interface TarEntry extends Omit<TarHeader, 'size'> {
 /** What is read of an archive at most. */
 export interface TarLimits {
   entries: number;
+  /**
+   * An archive may end with the content of an entry, without padding and the blocks of zeros: umoci leaves them out. Only where a digest has
+   * shown that it is whole.
+   */
+  openEnd?: boolean | undefined;
 }
 
 /** No real header comes near this. */
@@ -40,6 +45,7 @@ export async function* tarEntries(
   let count = 0;
   for (let at = archive.offset; ;) {
     signal?.throwIfAborted();
+    if (at >= end && limits.openEnd === true) return;
     const header = parseHeader(await take(at, tarBlock));
     if (header === undefined) return;
     if (++count > limits.entries)
