@@ -24,6 +24,7 @@ export interface VmFlags {
   startTimeout?: number;
   config?: string;
   annotation?: string[];
+  strict?: boolean;
 }
 
 /** Gives a command the options that describe a VM. */
@@ -43,6 +44,7 @@ export function addVmFlags(command: Command): Command {
     .option('--append <words>', 'kernel parameters, after ours')
     .option('--config <file>', "polyvisor.toml or Kata's configuration.toml, instead of those that are found")
     .addOption(new Option('--annotation <name=value>', "an annotation of Kata's; repeatable").argParser(collect))
+    .option('--strict', "what is not taken of Kata's file or annotations is an error")
     .option('--hypervisor-path <file>', "the VMM's program (default: looked up in PATH)")
     .addOption(
       new Option('--confinement <level>', 'how the VMM is confined (default: strict as root, best otherwise)').choices(

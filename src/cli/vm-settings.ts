@@ -1,6 +1,6 @@
 import type { KataReportEntry } from '../kata/report.ts';
 import type { VmOptions } from '../sandbox/vm-options.ts';
-import type { Origin, Origins } from '../config/origin.ts';
+import { laterOrigins, type Origin, type Origins } from '../config/origin.ts';
 import type { Settings } from '../settings/load.ts';
 import { VmError } from '../errors.ts';
 import type { DeviceFlags } from './device-flags.ts';
@@ -24,7 +24,7 @@ const flagNames: Readonly<Record<string, string>> = {
 };
 
 /** What a command's options say, with what is configured elsewhere: the command line wins. `strict` is for Kata's files. */
-export async function settle(flags: VmFlags & DeviceFlags & { strict?: boolean }): Promise<SettledOptions> {
+export async function settle(flags: VmFlags & DeviceFlags): Promise<SettledOptions> {
   const { loadSettings, withOrigin } = await import('../settings/load.ts');
   const settings = await loadSettings({
     file: flags.config,
@@ -36,21 +36,26 @@ export async function settle(flags: VmFlags & DeviceFlags & { strict?: boolean }
   const params = [...(settings.options.kernelParams ?? []), ...((given as VmOptions).kernelParams ?? [])];
   const options = { ...settings.options, ...given, ...(params.length === 0 ? {} : { kernelParams: params }) };
   const fromFlags = Object.keys(given).map((name): [string, Origin] => [name, { kind: 'flag', name: flagName(name) }]);
-  const origins = new Map([...settings.origins, ...fromFlags]);
+  const origins = laterOrigins(settings.origins, new Map(fromFlags));
   const explain = (error: unknown): never => {
     throw withOrigin(error, origins);
   };
   return { options, origins, settings, explain };
 }
 
-/** Says on stderr what of Kata's file and of annotations does not count, and what would keep a VM from starting. */
-export function tellSettings({ report, warnings, factory, files }: Settings): void {
+/**
+ * Says on stderr what of Kata's file and of annotations does not count, and what would keep a VM from starting.
+ * @param usesTemplate whether the command makes VMs of the file's template
+ */
+export function tellSettings({ report, warnings, factory, files }: Settings, usesTemplate = false): void {
   const lines = [...warnings];
   const counts = countsText(report);
   if (counts !== undefined) lines.push(`${counts}; \`polyvisor config import ${files[0] ?? 'FILE'}\` says which`);
-  if (factory?.template === true || (factory?.cacheNumber ?? 0) > 0)
+  if (factory?.template === true && !usesTemplate)
+    lines.push('the template of this file is not asked: only `run` clones VMs of it');
+  if ((factory?.cacheNumber ?? 0) > 0)
     lines.push(
-      'the factory of this file is not asked: make a template (`polyvisor factory init --config FILE`) and clone it (`run --template NAME`)',
+      "this file's cache of VMs is not asked: `factory init --cache` keeps VMs ready, `run --cached` takes them",
     );
   for (const line of lines) process.stderr.write(`polyvisor: ${line}\n`);
 }

@@ -41,10 +41,10 @@ function checkBootAssets(made: Import): void {
 function checkFactory(made: Import): void {
   const { template, cacheNumber } = made.factory;
   const place = sectionOf(made);
-  if (template && textOf(made.entryOf('initrd')) === '')
+  const { vmCache, noGuest } = kataVmms[made.section.type];
+  if (template && noGuest !== true && textOf(made.entryOf('initrd')) === '')
     made.problem(place, 'Factory option enable_template requires an initrd image');
-  if (cacheNumber > 0 && kataVmms[made.section.type].vmCache !== true)
-    made.problem(place, 'VM cache just support qemu');
+  if (cacheNumber > 0 && vmCache !== true) made.problem(place, 'VM cache just support qemu');
 }
 
 function checkVirtioFs(made: Import): void {

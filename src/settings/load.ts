@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fileError } from '../config/file-error.ts';
 import { parseHypervisorType } from '../config/hypervisor-type.ts';
-import type { Origin, Origins } from '../config/origin.ts';
+import { laterOrigins, type Origin, type Origins } from '../config/origin.ts';
 import { VmError } from '../errors.ts';
 import type { AnnotatedOptions } from '../kata/annotations.ts';
 import type { KataFactory } from '../kata/factory.ts';
@@ -71,7 +71,7 @@ export async function loadSettings(asked: SettingsOptions = {}): Promise<Setting
       : await withAnnotations(before, annotations, strict);
   return {
     options: { ...annotated.options, ...environment.options },
-    origins: new Map([...files.origins, ...annotated.origins, ...environment.origins]),
+    origins: new Map([...laterOrigins(files.origins, annotated.origins), ...environment.origins]),
     files: files.files,
     report: [...(files.report ?? []), ...annotated.report],
     warnings: files.warnings ?? [],

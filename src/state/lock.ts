@@ -38,6 +38,7 @@ export async function lockAny(
 ): Promise<{ name: string; held: HeldLock }> {
   const what = names.length === 1 ? `the lock ${names[0]}` : `one of ${names.length} locks`;
   const scope = callScope(`waiting for ${what}`, options);
+  let taken = false;
   try {
     // Found once: the folder may get another name while we wait, and its locks stay the same.
     const token = await tokenOf(folder);
@@ -48,16 +49,18 @@ export async function lockAny(
         const held = await listenOn(address, folder, name);
         if (held !== undefined) return { name, held };
       }
+      taken = true;
       await untilAnyReleased(
         locks.map(({ address }) => address),
         scope.signal,
       );
     }
   } catch (error) {
-    if (error instanceof VmError && error.code === 'TIMEOUT') {
-      const taken =
+    // A call whose time was over before it came here found nothing taken.
+    if (taken && error instanceof VmError && error.code === 'TIMEOUT') {
+      const message =
         names.length === 1 ? `${what} of ${path.basename(folder)} stayed taken` : 'all of them stayed taken';
-      throw new VmError('BUSY', taken, { path: folder, cause: error });
+      throw new VmError('BUSY', message, { path: folder, cause: error });
     }
     throw error;
   } finally {

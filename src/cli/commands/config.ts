@@ -71,14 +71,13 @@ function show(): Command {
     ['config show', 'config show --config configuration.toml --cpus 2 --json'],
   ).summary('print the configuration, with where it comes from');
   return addVmFlags(command)
-    .option('--strict', "what is not taken of Kata's file is an error")
     .option('--json', 'print a JSON object')
-    .action(async (flags: VmFlags & { strict?: boolean; json?: boolean }) => {
+    .action(async (flags: VmFlags & { json?: boolean }) => {
       const settled = await settle(flags);
       const { effectiveOptions } = await import('../../settings/effective.ts');
       const { name: _, ...options } = settled.options;
       const all = await effectiveOptions({ ...options }, settled.origins).catch(settled.explain);
-      tellSettings(settled.settings);
+      tellSettings(settled.settings, true);
       if (flags.json === true) {
         const { files, report, warnings } = settled.settings;
         return printJson({ files, options: all, report, warnings });

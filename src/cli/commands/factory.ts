@@ -7,6 +7,7 @@ import type { TemplateSummary } from '../../sandbox/template.ts';
 import { VmError } from '../../errors.ts';
 import { forEachName, newCommand } from '../command.ts';
 import { interruptible } from '../interrupts.ts';
+import { kataTemplateName } from '../kata-template.ts';
 import { timeMs, wholeNumber } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 import { openProgress } from '../progress.ts';
@@ -88,11 +89,12 @@ function init(): Command {
       if (flags.endpoint !== undefined || flags.template !== undefined)
         throw new VmError('INVALID_ARGUMENT', '--endpoint and --template go with --cache');
       const settled = await settle(flags);
-      if (flags.quiet !== true) tellSettings(settled.settings);
+      if (flags.quiet !== true) tellSettings(settled.settings, true);
       const { Vm } = await import('../../sandbox/vm.ts');
       await interruptible(async ({ signal }) => {
         const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
         const template = await Vm.template({
+          name: kataTemplateName(settled),
           ...settled.options,
           memory: flags.place,
           signal,

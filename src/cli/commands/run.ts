@@ -4,12 +4,12 @@ import { VmError } from '../../errors.ts';
 import { parsePortSpec } from '../../sandbox/port-spec.ts';
 import type { Vm } from '../../sandbox/vm.ts';
 import { places } from '../../state/paths.ts';
-import type { VmOptions } from '../../sandbox/vm-options.ts';
 import { attach } from '../attach.ts';
 import { newCommand } from '../command.ts';
 import { addDeviceFlags, type DeviceFlags } from '../device-flags.ts';
 import { addExecFlags, type ExecFlags, execOptions } from '../exec-flags.ts';
 import { interruptible } from '../interrupts.ts';
+import { kataTemplate } from '../kata-template.ts';
 import { timeMs } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 import { addPortFlag, type PortFlags } from '../port-flags.ts';
@@ -140,19 +140,16 @@ async function taking({ endpoint, name, timeout }: RunFlags): Promise<MakeVm> {
 async function making(flags: RunFlags): Promise<MakeVm> {
   if (flags.endpoint !== undefined) throw new VmError('INVALID_ARGUMENT', '--endpoint goes with --cached');
   const settled = await settle(flags);
-  if (flags.quiet !== true) tellSettings(settled.settings);
+  if (flags.quiet !== true) tellSettings(settled.settings, true);
   const { Vm: library } = await import('../../sandbox/vm.ts');
   return (signal) => {
     const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
-    const options: VmOptions = {
-      ...settled.options,
-      template: flags.template,
-      signal,
-      timeoutMs: flags.timeout,
-      onEvent: (event) => progress.onEvent(event),
+    const how = { signal, timeoutMs: flags.timeout, onEvent: progress.onEvent.bind(progress) };
+    const create = async (): Promise<Vm> => {
+      const template = flags.template ?? (await kataTemplate(settled, how));
+      return library.create({ ...settled.options, ...how, template });
     };
-    return library
-      .create(options)
+    return create()
       .catch(settled.explain)
       .finally(() => progress.end());
   };

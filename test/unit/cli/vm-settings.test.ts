@@ -23,7 +23,7 @@ it('the command line wins over a file, and adds its kernel parameters', async ()
   expect(['memoryMiB', 'vcpus', 'kernelParams', 'hypervisor'].map(from)).toEqual([
     'flag --memory',
     `${config}:4`,
-    'flag --append',
+    `${config}:5 and flag --append`,
     `${config}:2`,
   ]);
 });

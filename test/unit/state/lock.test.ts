@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { VmError } from '../../../src/errors.ts';
 import { lock, tryLock } from '../../../src/state/lock.ts';
 
 let folder = '';
@@ -57,6 +58,11 @@ test('a time limit ends the wait with BUSY, a signal with ABORTED', async () => 
   setTimeout(() => aborter.abort(), 20);
   await expect(lock(folder, 'a', { signal: aborter.signal })).rejects.toMatchObject({ code: 'ABORTED' });
   await held.release();
+});
+
+test('a call whose time is over already finds nothing taken', async () => {
+  const signal = AbortSignal.abort(new VmError('TIMEOUT', 'create took longer than 150 ms'));
+  await expect(lock(folder, 'a', { signal })).rejects.toMatchObject({ code: 'TIMEOUT' });
 });
 
 test('it is freed at once when its holder is killed, and who waits gets it', async () => {
