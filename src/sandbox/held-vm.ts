@@ -57,6 +57,15 @@ export class HeldVm {
     await (await watch)?.end();
   }
 
+  /** It was removed. One that can't be read is there. */
+  async isGone(): Promise<boolean> {
+    try {
+      return (await this.locateIfThere()) === undefined;
+    } catch {
+      return false;
+    }
+  }
+
   get id(): string {
     return this.context.id;
   }

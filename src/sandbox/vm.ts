@@ -332,6 +332,8 @@ export class Vm extends VmGuest {
   async close(): Promise<void> {
     await this.dropLink();
     await this.vmm.disconnect();
+    // Of a VM that another one has removed there is nothing left to see to.
+    if (await this.held.isGone()) await this.held.unwatch();
   }
 
   /** Removes a VM that this object owns; lets go of any other. */

@@ -4,6 +4,8 @@ import { type Actor, checkModel, startActor } from './model.ts';
 
 // The compiler that tsx runs beside each actor.
 keepsAcrossTests('process', /esbuild/);
+// An actor that has stopped its VM keeps its watch, also when the other one has removed that VM since.
+keepsAcrossTests('process', /polyvisor-watch/);
 
 let actors: [Actor, Actor];
 beforeAll(async () => {

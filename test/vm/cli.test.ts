@@ -117,7 +117,7 @@ describe('run', () => {
   });
 
   it('says on stderr how far it is, and leaves stdout to the command', async () => {
-    const { stdout, stderr } = await cli('run', '--hypervisor', 'mock', 'echo', 'hi');
+    const { stdout, stderr } = await cli('run', '--hypervisor', 'mock', '--', 'echo', 'hi');
     expect(stdout).toBe('hi\n');
     expect(stderr).toMatch(/^polyvisor: starting mock\npolyvisor: ready after \d/);
   });
@@ -346,7 +346,7 @@ describe.each(['mock', 'qemu'])('a detached VM on %s', (hypervisor) => {
       stdout: '',
       stderr: expect.stringContaining('INVALID_STATE') as string,
     });
-    expect((await cli(...mock, '--name', name, 'true')).stderr).toContain('polyvisor: NAME_IN_USE: ');
+    expect((await cli(...mock, '--name', name, '--', 'true')).stderr).toContain('polyvisor: NAME_IN_USE: ');
   });
 });
 

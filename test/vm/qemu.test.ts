@@ -5,6 +5,10 @@ import { qemu } from '../../src/hypervisors/qemu/index.ts';
 import { findImage } from '../../src/images/store.ts';
 import { places } from '../../src/state/paths.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
+import { keepsAcrossTests } from '../support/leaks.ts';
+
+// The bus that was made for a serial port stays, and is written down.
+keepsAcrossTests('file', /devices\.json/);
 
 describeHypervisor(qemu, {
   accel: 'tcg',

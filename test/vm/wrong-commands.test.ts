@@ -33,11 +33,11 @@ describe('a wrong command line exits with 2, says what is wrong and where to loo
     [['rum'], 2, /^polyvisor: unknown command 'rum'$/, /Did you mean one of rm, run\?/],
     [['help', 'exce'], 2, /^polyvisor: unknown command 'exce'$/, /Did you mean exec\?/],
     [['image', 'delete'], 2, /unknown command 'delete'/, /image --help/],
-    [['run', '--memry', '1G', 'true'], 2, /unknown option '--memry'/, /Did you mean --memory\?/],
-    [['run', '-m', '12x', 'true'], 2, /"12x" is not a size: write for example 512M or 2G/, /run --help/],
-    [['run', '-m', '-5', 'true'], 2, /"-5" is not a size/, /run --help/],
-    [['run', '--cpus', 'two', 'true'], 2, /'two' is invalid\. It must be a whole number/, /run --help/],
-    [['run', '--accel', 'fast', 'true'], 2, /Allowed choices are auto, kvm, tcg/, /run --help/],
+    [['run', '--memry', '1G', '--', 'true'], 2, /unknown option '--memry'/, /Did you mean --memory\?/],
+    [['run', '-m', '12x', '--', 'true'], 2, /"12x" is not a size: write for example 512M or 2G/, /run --help/],
+    [['run', '-m', '-5', '--', 'true'], 2, /"-5" is not a size/, /run --help/],
+    [['run', '--cpus', 'two', '--', 'true'], 2, /'two' is invalid\. It must be a whole number/, /run --help/],
+    [['run', '--accel', 'fast', '--', 'true'], 2, /Allowed choices are auto, kvm, tcg/, /run --help/],
     [['run'], 2, /no command was given, and stdin is no terminal for a shell/, /run --help/],
     [['exec'], 2, /missing required argument 'name'/, /exec --help/],
     [['exec', 'web'], 2, /missing required argument 'command'/, /exec --help/],
@@ -65,22 +65,22 @@ describe('a wrong command line exits with 2, says what is wrong and where to loo
 
 describe('what cannot be done exits with its own code, and is said in one line, with advice in the next', () => {
   it.each<Mistake>([
-    [['run', '-m', '1M', 'true'], 125, /INVALID_CONFIG: memoryMiB is 1, allowed is .* at least 64/, /field/],
-    [['run', '--cpus', '0', 'true'], 125, /INVALID_CONFIG: vcpus is 0/, /field/],
-    [['run', '--name', 'a b', 'true'], 125, /INVALID_NAME: Invalid VM name "a b"/, /such as/],
+    [['run', '-m', '1M', '--', 'true'], 125, /INVALID_CONFIG: memoryMiB is 1, allowed is .* at least 64/, /field/],
+    [['run', '--cpus', '0', '--', 'true'], 125, /INVALID_CONFIG: vcpus is 0/, /field/],
+    [['run', '--name', 'a b', '--', 'true'], 125, /INVALID_NAME: Invalid VM name "a b"/, /such as/],
     [
-      ['run', '-q', '--hypervisor', 'mock', '--name', 'web', 'true'],
+      ['run', '-q', '--hypervisor', 'mock', '--name', 'web', '--', 'true'],
       125,
       /NAME_IN_USE: there is a VM named web/,
       /another name/,
     ],
-    [['run', '--hypervisor', 'qmeu', 'true'], 125, /UNKNOWN_HYPERVISOR: .*qmeu/, /qemu/],
-    [['run', '--kernel', '/nowhere', 'true'], 125, /INVALID_CONFIG: .*initrd.* missing/, /`--initrd`/],
-    [['run', '--kernel', '/nowhere', '--initrd', '/nowhere', 'true'], 125, /FILE_NOT_FOUND: .*\/nowhere/, /path/],
-    [['run', '--kernel', '/etc/passwd', '--initrd', '/etc', 'true'], 125, /FILE_INVALID: .*\/etc/, /file/i],
-    [['run', '--env-file', '/nowhere', 'true'], 125, /FILE_NOT_FOUND: .*\/nowhere/, /path/],
-    [['run', '-e', 'A B=1', 'true'], 125, /INVALID_ARGUMENT: "A B=1" does not begin with the name/, /NAME=VALUE/],
-    [['run', '-it', 'sh'], 125, /INVALID_ARGUMENT: stdin is no terminal/, /-t/],
+    [['run', '--hypervisor', 'qmeu', '--', 'true'], 125, /UNKNOWN_HYPERVISOR: .*qmeu/, /qemu/],
+    [['run', '--kernel', '/nowhere', '--', 'true'], 125, /INVALID_CONFIG: .*initrd.* missing/, /`--initrd`/],
+    [['run', '--kernel', '/nowhere', '--initrd', '/nowhere', '--', 'true'], 125, /FILE_NOT_FOUND: .*\/nowhere/, /path/],
+    [['run', '--kernel', '/etc/passwd', '--initrd', '/etc', '--', 'true'], 125, /FILE_INVALID: .*\/etc/, /file/i],
+    [['run', '--env-file', '/nowhere', '--', 'true'], 125, /FILE_NOT_FOUND: .*\/nowhere/, /path/],
+    [['run', '-e', 'A B=1', '--', 'true'], 125, /INVALID_ARGUMENT: "A B=1" does not begin with the name/, /NAME=VALUE/],
+    [['run', '-it', '--', 'sh'], 125, /INVALID_ARGUMENT: stdin is no terminal/, /-t/],
     [['exec', 'weg', 'true'], 125, /NOT_FOUND: there is no VM named weg/, /Did you mean web\?/],
     [['stop', 'nothing-like-it'], 125, /NOT_FOUND: there is no VM named nothing-like-it/, /polyvisor ls -a/],
     [['inspect', '../x'], 125, /INVALID_NAME: Invalid VM name "\.\.\/x"/, /such as/],
@@ -102,7 +102,7 @@ describe('what cannot be done exits with its own code, and is said in one line, 
   });
 
   it('a host without QEMU', () => {
-    const { status, lines } = cli(['run', '-q', '--accel', 'tcg', 'true'], { PATH: at.folder });
+    const { status, lines } = cli(['run', '-q', '--accel', 'tcg', '--', 'true'], { PATH: at.folder });
     expect(status).toBe(125);
     expect(lines).toEqual([
       expect.stringMatching(/^polyvisor: HYPERVISOR_NOT_FOUND: qemu-system-x86_64 is not on the PATH$/) as string,
