@@ -32,6 +32,10 @@ export async function aftermath(allowed: Allowed): Promise<string[]> {
     ),
   );
 
+  const clearsUp = !allowed.remains && !allowed.detached;
+  // A shell that is becoming the prune command has no command line for a moment, and is not found above.
+  if (clearsUp) await until('its files are gone', () => leftFiles().length === 0).catch(() => undefined);
+
   for (const vm of await listVms()) {
     const alive = vm.status === 'running' || vm.status === 'paused';
     if (vm.status === 'creating' || vm.status === 'created') say(`ls says ${vm.status}, and its maker is dead`);
@@ -40,7 +44,7 @@ export async function aftermath(allowed: Allowed): Promise<string[]> {
     if (alive && !others().some(([pid]) => pid === vm.pid)) say(`ls says that ${vm.pid} runs, and it does not`);
     if (vm.detached && !allowed.detached) say('a VM is detached that should not be there');
   }
-  if (!allowed.remains && !allowed.detached) say2(leftFiles(), 'is left before any prune', say);
+  if (clearsUp) say2(leftFiles(), 'is left before any prune', say);
 
   await prune();
   const kept = await listVms();

@@ -15,9 +15,9 @@ const namingHome = (): Map<number, string> => {
   return found;
 };
 const expectGone = async (): Promise<void> => {
+  // A shell that is becoming the prune command has no command line for a moment, and is not found then.
+  await until('its files are gone', () => [places().vms, places().runtime].every((it) => readdirSync(it).length === 0));
   await until('no process is left', () => namingHome().size === 0);
-  expect(readdirSync(places().vms)).toEqual([]);
-  expect(readdirSync(places().runtime)).toEqual([]);
 };
 /** How many keepers there are: each may have forked a part of itself. */
 const keepers = (): number => {
