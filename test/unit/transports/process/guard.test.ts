@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, readdirSync } from 'node:fs';
+import { closeSync, existsSync, readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { identify, type ProcessIdentity } from '../../../../src/state/process-identity.ts';
 import { openAlive } from '../../../../src/transports/process/alive.ts';
@@ -88,7 +88,11 @@ test('does not take a later process of the same pid for the program', async () =
     prune: ['touch', at.file('pruned')],
   });
   await other.release();
-  await until('the keeper waits for the FIFO', () => keepers().length === 1);
+  // Its second part is gone, and it has closed the lease: before it forks that part it is alone, too.
+  await until('the keeper waits for the FIFO', () => {
+    const [pid, ...others] = keepers();
+    return pid !== undefined && others.length === 0 && !existsSync(`/proc/${pid}/fd/4`);
+  });
   expect([child.exitCode, child.signalCode]).toEqual([null, null]);
   child.kill('SIGKILL');
   await gone;
