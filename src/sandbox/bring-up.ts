@@ -157,6 +157,9 @@ export async function bootUp(
     return wakeUp(held, { accel, startTimeoutMs }, call);
   }
   await hypervisor.start(call);
+  // From here on its keeper sees to its end. That the watch ends takes a moment, in which the guest boots.
+  const unwatched = held.unwatch();
+  unwatched.catch(() => undefined);
   const { stateFolder, name } = context;
   // The channel is taken before anyone can read that the VM runs: nobody has said a word on it.
   let linking!: Promise<AgentLink>;
@@ -185,6 +188,7 @@ export async function bootUp(
     throw error;
   }
   const link = await linking;
+  await unwatched;
   try {
     for (const attached of devices) await setUpInGuest(link.agent, attached, context.config, call);
   } catch (error) {
