@@ -57,13 +57,14 @@ export class HeldVm {
     await (await watch)?.end();
   }
 
-  /** It was removed. One that can't be read is there. */
-  async isGone(): Promise<boolean> {
-    try {
-      return (await this.locateIfThere()) === undefined;
-    } catch {
-      return false;
-    }
+  /** The same, when another one has removed the VM. One that can't be read is there. */
+  async unwatchIfGone(): Promise<void> {
+    if (this.#watch === undefined) return;
+    const isGone = await this.locateIfThere().then(
+      (record) => record === undefined,
+      () => false,
+    );
+    if (isGone) await this.unwatch();
   }
 
   get id(): string {

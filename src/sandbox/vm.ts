@@ -332,8 +332,7 @@ export class Vm extends VmGuest {
   async close(): Promise<void> {
     await this.dropLink();
     await this.vmm.disconnect();
-    // Of a VM that another one has removed there is nothing left to see to.
-    if (await this.held.isGone()) await this.held.unwatch();
+    await this.held.unwatchIfGone();
   }
 
   /** Removes a VM that this object owns; lets go of any other. */

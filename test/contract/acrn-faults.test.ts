@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { failure } from '../fakes/failure.ts';
 import { once } from 'node:events';
 import net from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readHostFacts } from '../../src/config/host.ts';
 import type { VmConfigInput } from '../../src/config/vm-config.ts';
-import { VmError } from '../../src/errors.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { findAcrnDm, probe } from '../../src/hypervisors/acrn/probe.ts';
 import type { BlockDevice } from '../../src/hypervisors/device.ts';
@@ -33,15 +33,6 @@ const withRunning = (use: (machine: Machine) => Promise<void>, fault?: AcrnFault
     {},
     fault,
   );
-
-async function failure(action: Promise<unknown>): Promise<VmError> {
-  try {
-    await action;
-  } catch (error) {
-    return VmError.from(error);
-  }
-  throw new Error('it did not fail');
-}
 
 const disk = (id: string, change: Partial<BlockDevice> = {}): BlockDevice => {
   const file = at.write(`${id}.img`, '');

@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { failure } from '../fakes/failure.ts';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readHostFacts } from '../../src/config/host.ts';
 import { completeConfig } from '../../src/config/complete.ts';
 import type { VmConfigInput } from '../../src/config/vm-config.ts';
-import { VmError } from '../../src/errors.ts';
 import type { BlockDevice, Device } from '../../src/hypervisors/device.ts';
 import { firecracker } from '../../src/hypervisors/firecracker/index.ts';
 import { clearJail } from '../../src/hypervisors/firecracker/control-jail.ts';
@@ -56,15 +56,6 @@ async function withMachine(
     await hypervisor.cleanup();
     await store.remove(name);
   }
-}
-
-async function failure(action: Promise<unknown>): Promise<VmError> {
-  try {
-    await action;
-  } catch (error) {
-    return VmError.from(error);
-  }
-  throw new Error('it did not fail');
 }
 
 const disk = (id: string, change: Partial<BlockDevice> = {}): BlockDevice => {

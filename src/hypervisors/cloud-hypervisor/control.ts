@@ -1,10 +1,10 @@
 import type { CallOptions } from '../../config/call-options.ts';
-import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import { restCall, type RestRequest } from '../../transports/rest/client.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { PlannedRequest } from '../launch-plan.ts';
 import type { DevicePart } from './devices.ts';
+import { advised } from '../advised.ts';
 import { adviceFor } from './errors.ts';
 import type { PciDeviceInfo, VmCounters, VmInfo, VmmPing } from './wire.ts';
 
@@ -91,16 +91,8 @@ export class CloudHypervisorControl {
     return this.#call({ method: 'PUT', target: `/api/v1/${action}`, body }, options);
   }
 
-  async #call(request: RestRequest, options: CallOptions): Promise<unknown> {
-    try {
-      return await restCall(this.#socket, request, options);
-    } catch (error) {
-      const found = VmError.from(error);
-      const advice = found.code === 'VMM_FAILED' ? adviceFor(found.rawMessage) : undefined;
-      throw advice === undefined
-        ? found
-        : new VmError(found.code, found.rawMessage, { ...found.facts, advice, cause: found });
-    }
+  #call(request: RestRequest, options: CallOptions): Promise<unknown> {
+    return advised(restCall(this.#socket, request, options), adviceFor);
   }
 }
 

@@ -1,7 +1,8 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import type { OwnDevice } from './devices.ts';
+import { sizeOfPart } from '../snapshot-part.ts';
 
 /** What is beside Cloud Hypervisor's own files of a saved VM. */
 export interface SavedMachine {
@@ -47,22 +48,14 @@ export async function readSaved(folder: string): Promise<SavedMachine> {
 
 /** Bytes of the memory's file. @throws {VmError} FILE_NOT_FOUND */
 export async function memoryBytesIn(folder: string): Promise<number> {
-  return sizeOf(path.join(folder, 'memory-ranges'));
+  return sizeOfPart(path.join(folder, 'memory-ranges'));
 }
 
 async function requireSize(file: string, part: (typeof savedParts)[number], memoryBytes: number): Promise<void> {
-  const size = await sizeOf(file);
+  const size = await sizeOfPart(file);
   if (size > 0 && (part !== 'memory-ranges' || size === memoryBytes)) return;
   const problem = size === 0 ? 'is empty' : `has ${size} bytes, and the guest had ${memoryBytes}`;
   throw new VmError('FILE_INVALID', `${file} ${problem}`, { path: file });
-}
-
-async function sizeOf(file: string): Promise<number> {
-  try {
-    return (await stat(file)).size;
-  } catch (error) {
-    throw new VmError('FILE_NOT_FOUND', `the snapshot lacks ${path.basename(file)}`, { path: file, cause: error });
-  }
 }
 
 function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {

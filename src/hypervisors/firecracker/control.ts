@@ -3,6 +3,7 @@ import { VmError } from '../../errors.ts';
 import { restCall, type RestRequest } from '../../transports/rest/client.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { PlannedRequest } from '../launch-plan.ts';
+import { advised } from '../advised.ts';
 import { adviceFor } from './errors.ts';
 import { snapshotNames } from './plan.ts';
 import type { BalloonStatistics, InstanceInfo, MemoryHotplugStatus } from './wire.ts';
@@ -87,15 +88,7 @@ export class FirecrackerControl {
     await this.#call({ method: 'PUT', target: '/actions', body: { action_type: 'FlushMetrics' } }, options);
   }
 
-  async #call(request: RestRequest, options: CallOptions): Promise<unknown> {
-    try {
-      return await restCall(this.#socket, request, options);
-    } catch (error) {
-      const found = VmError.from(error);
-      const advice = found.code === 'VMM_FAILED' ? adviceFor(found.rawMessage) : undefined;
-      throw advice === undefined
-        ? found
-        : new VmError(found.code, found.rawMessage, { ...found.facts, advice, cause: found });
-    }
+  #call(request: RestRequest, options: CallOptions): Promise<unknown> {
+    return advised(restCall(this.#socket, request, options), adviceFor);
   }
 }

@@ -1,9 +1,6 @@
-import { readFile, rm } from 'node:fs/promises';
 import type { CallOptions } from '../../config/call-options.ts';
-import { VmError } from '../../errors.ts';
-import { writeAtomically } from '../../state/atomic-file.ts';
-import { lock } from '../../state/lock.ts';
 import { vmFiles } from '../../state/paths.ts';
+import { changeStored, readStored, type StoredFile } from '../../state/stored-file.ts';
 import type { Placed } from './devices.ts';
 
 /** What is on the guest's buses. */
@@ -15,24 +12,17 @@ export interface PlacedDevices {
   spent?: boolean | undefined;
 }
 
-interface StoredDevices extends PlacedDevices {
-  schema: 1;
-}
+const file: StoredFile<PlacedDevices> = {
+  path: (stateFolder) => vmFiles.devices(stateFolder),
+  lock: 'devices',
+  none: { devices: [], reserved: [] },
+  isNone: ({ devices, reserved, spent }) => devices.length + reserved.length === 0 && spent !== true,
+  is: ({ devices, reserved }) => Array.isArray(devices) && Array.isArray(reserved),
+};
 
 /** The devices of a VM, as the last process wrote them down that changed them. @throws {VmError} STATE_INVALID */
 export async function readPlaced(stateFolder: string): Promise<PlacedDevices> {
-  const path = vmFiles.devices(stateFolder);
-  let stored: Partial<StoredDevices> | null;
-  try {
-    stored = JSON.parse(await readFile(path, 'utf8')) as Partial<StoredDevices> | null;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { devices: [], reserved: [] };
-    throw new VmError('STATE_INVALID', `${path} cannot be read`, { path, cause: error });
-  }
-  const { schema, devices, reserved, spent } = stored ?? {};
-  if (schema === 1 && Array.isArray(devices) && Array.isArray(reserved))
-    return { devices, reserved, spent: spent === true };
-  throw new VmError('STATE_INVALID', `${path} is not what this version writes`, { path });
+  return told(await readStored(file, stateFolder));
 }
 
 /**
@@ -44,16 +34,13 @@ export async function changePlaced<T>(
   call: CallOptions,
   change: (before: PlacedDevices) => Promise<PlacedDevices & { result: T }>,
 ): Promise<T> {
-  const held = await lock(stateFolder, 'devices', call);
-  try {
-    const { devices, reserved, spent, result } = await change(await readPlaced(stateFolder));
-    const stored: StoredDevices = { schema: 1, devices, reserved, spent };
-    const path = vmFiles.devices(stateFolder);
-    if (devices.length + reserved.length > 0 || spent === true)
-      await writeAtomically(path, `${JSON.stringify(stored, undefined, 2)}\n`);
-    else await rm(path, { force: true });
+  return changeStored(file, stateFolder, call, async (before, write) => {
+    const { devices, reserved, spent, result } = await change(told(before));
+    await write({ devices, reserved, spent });
     return result;
-  } finally {
-    await held.release();
-  }
+  });
+}
+
+function told({ devices, reserved, spent }: PlacedDevices): PlacedDevices {
+  return { devices, reserved, spent: spent === true };
 }

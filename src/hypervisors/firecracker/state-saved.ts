@@ -1,8 +1,9 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import type { Placed } from './devices.ts';
 import { isNewer } from './probe-versions.ts';
+import { sizeOfPart } from '../snapshot-part.ts';
 
 /** What is beside the memory and the state of a saved VM. */
 export interface SavedMachine {
@@ -65,21 +66,13 @@ export async function checkSaved(folder: string, saved: SavedMachine, version: s
       },
     );
   }
-  await sizeOf(savedFiles.state(folder));
+  await sizeOfPart(savedFiles.state(folder));
   const memory = savedFiles.memory(folder);
-  const size = await sizeOf(memory);
+  const size = await sizeOfPart(memory);
   if (size === saved.memoryBytes) return;
   throw new VmError('FILE_INVALID', `${memory} has ${size} bytes, and the guest had ${saved.memoryBytes}`, {
     path: memory,
   });
-}
-
-async function sizeOf(file: string): Promise<number> {
-  try {
-    return (await stat(file)).size;
-  } catch (error) {
-    throw new VmError('FILE_NOT_FOUND', `the snapshot lacks ${path.basename(file)}`, { path: file, cause: error });
-  }
 }
 
 function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {
