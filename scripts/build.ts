@@ -7,6 +7,7 @@ const steps = [
   { command: tool('tsx'), args: ['scripts/bundle-program.ts'] },
   { command: tool('tsc'), args: ['-p', 'tsconfig.build.json'] },
   { command: 'scripts/build-agent', args: [] },
+  { command: tool('tsx'), args: ['scripts/compile-program.ts'] },
 ];
 for (const { command, args } of steps) {
   const { ok, output } = await run(command, args);

@@ -5,10 +5,12 @@ import path from 'node:path';
 import { run, tool } from './run.ts';
 
 const required = [
+  'bin/load-program.js',
   'bin/polyvisor.js',
   'dist/index.js',
   'dist/index.d.ts',
-  'dist/program/main.js',
+  'dist/program/main.cjs',
+  'dist/program/main.v8',
   'dist/program/LICENSES.txt',
   'docs/errors.md',
   'LICENSE',

@@ -61,7 +61,7 @@ export const library = (options: VmOptions): Program => ({
 /** A command of the command line. */
 export const cli = (command: string, ...words: string[]): Program => ({
   argv: [path.join(root, 'bin/polyvisor.js'), command, ...words],
-  preload: ['program/main.js'],
+  preload: ['../bin/load-program.js'],
 });
 
 /** Runs a program to its end and tells every changing call that it made after the gate. */
