@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { VmError } from '../errors.ts';
 import type { HostVerdict } from './hypervisor.ts';
+import { knownVersion, programKey, rememberVersion } from './known-versions.ts';
 
 /** How to find a VMM that is one program, and to tell whether it is new enough. */
 export interface ProgramProbe {
@@ -24,7 +24,7 @@ export interface ProgramProbe {
 /** Finds a VMM's program and asks for its version. */
 export async function probeProgram(wanted: ProgramProbe): Promise<HostVerdict> {
   const { name, program, oldest, install } = wanted;
-  const path = wanted.path ?? (await search(program));
+  const path = wanted.path ?? search(program);
   if (path === undefined)
     return { usable: false, findings: [{ problem: `${program} is not on the PATH`, advice: install }] };
   let version: string;
@@ -42,12 +42,12 @@ export async function probeProgram(wanted: ProgramProbe): Promise<HostVerdict> {
   return { usable: true, path, version, findings: [] };
 }
 
-async function search(program: string): Promise<string | undefined> {
+function search(program: string): string | undefined {
   for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
     if (folder === '') continue;
     const path = join(folder, program);
     try {
-      await access(path, constants.X_OK);
+      accessSync(path, constants.X_OK);
       return path;
     } catch {
       // not in this folder: the next one may have it
@@ -56,16 +56,13 @@ async function search(program: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** Versions by the very file that said them: asking costs a process, and a program that makes many VMs would ask each time. */
-const known = new Map<string, string>();
-
 /** @throws {VmError} HYPERVISOR_NOT_FOUND when the program doesn't run or doesn't name its version */
 async function versionOf(path: string, wanted: ProgramProbe): Promise<string> {
-  const file = await stat(path, { bigint: true }).catch(() => undefined);
-  if (file === undefined) return askVersion(path, wanted);
-  const key = `${path}\0${file.dev}:${file.ino}:${file.size}:${file.ctimeNs}`;
-  const version = known.get(key) ?? (await askVersion(path, wanted));
-  known.set(key, version);
+  const key = programKey(wanted.name, path);
+  const known = key === undefined ? undefined : knownVersion(key);
+  if (known !== undefined) return known;
+  const version = await askVersion(path, wanted);
+  if (key !== undefined) await rememberVersion(key, version);
   return version;
 }
 
