@@ -1,5 +1,4 @@
-import type { Stats } from 'node:fs';
-import { access, constants, open, stat } from 'node:fs/promises';
+import { accessSync, closeSync, constants, openSync, type Stats, statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { VmError } from '../errors.ts';
 import { verifyAssetHashes } from './asset-hash.ts';
@@ -36,8 +35,8 @@ const assetKinds: Readonly<Record<AssetType, Kind>> = {
  * or the initrd does not fit into the memory; ABORTED when the signal fires while a file is hashed
  */
 export async function checkAssets(config: HypervisorConfig, signal?: AbortSignal): Promise<void> {
-  for (const entry of pathsToCheck(config)) await checkPath(entry);
-  await checkInitrdFits(config);
+  for (const entry of pathsToCheck(config)) checkPath(entry);
+  checkInitrdFits(config);
   await verifyAssetHashes(config, signal);
 }
 
@@ -61,16 +60,22 @@ function pathsToCheck(config: HypervisorConfig): PathToCheck[] {
   return entries.filter((entry): entry is PathToCheck => entry.path !== undefined);
 }
 
-async function checkPath({ field, path, kind }: PathToCheck): Promise<void> {
+function checkPath({ field, path, kind }: PathToCheck): void {
   if (!isAbsolute(path)) {
     throw new VmError('INVALID_CONFIG', `${field} is ${path}, but an absolute path is needed`, { field, path });
   }
-  const found = await stat(path).catch((cause: unknown) => {
-    throw notFound(fileError(cause, field, path), field);
-  });
+  const found = statOf(path, (cause) => notFound(fileError(cause, field, path), field));
   const problem = problemOf(found, kind);
   if (problem !== undefined) throw new VmError('FILE_INVALID', `${field}: ${path} ${problem}`, { field, path });
-  await checkAccess(field, path, kind);
+  checkAccess(field, path, kind);
+}
+
+function statOf(path: string, asError: (cause: unknown) => VmError): Stats {
+  try {
+    return statSync(path);
+  } catch (cause) {
+    throw asError(cause);
+  }
 }
 
 function problemOf(found: Stats, kind: Kind): string | undefined {
@@ -83,14 +88,13 @@ function problemOf(found: Stats, kind: Kind): string | undefined {
   return found.size === 0 ? 'is empty' : undefined;
 }
 
-async function checkAccess(field: string, path: string, kind: Kind): Promise<void> {
+function checkAccess(field: string, path: string, kind: Kind): void {
   try {
     if (kind === 'program' || kind === 'folder') {
-      await access(path, constants.X_OK);
+      accessSync(path, constants.X_OK);
     } else {
       // Opening asks the kernel as the VMM will; access() would ask for the real user instead of the effective one.
-      const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-      await file.close();
+      closeSync(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
     }
   } catch (cause) {
     if (kind !== 'program') throw fileError(cause, field, path);
@@ -105,13 +109,11 @@ function notFound(error: VmError, field: string): VmError {
   return new VmError('HYPERVISOR_NOT_FOUND', error.rawMessage, { ...error.facts, cause: error.cause });
 }
 
-async function checkInitrdFits(config: HypervisorConfig): Promise<void> {
+function checkInitrdFits(config: HypervisorConfig): void {
   const path = assetPath(config, 'initrd');
   if (path === undefined) return;
   const field = assetFieldName(config, 'initrd');
-  const { size } = await stat(path).catch((cause: unknown) => {
-    throw fileError(cause, field, path);
-  });
+  const { size } = statOf(path, (cause) => fileError(cause, field, path));
   if (size < config.memoryMiB * BYTES_PER_MIB) return;
   const sizeMiB = Math.ceil(size / BYTES_PER_MIB);
   throw new VmError(

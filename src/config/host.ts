@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { availableParallelism, endianness } from 'node:os';
 import { VmError } from '../errors.ts';
 
@@ -54,7 +54,7 @@ export async function hostMemoryMiB(memInfoPath: string = PROC_MEMINFO): Promise
  * @throws {VmError} FILE_NOT_FOUND or FILE_UNREADABLE when the file can't be read; FILE_INVALID when it has no such line
  */
 export async function getHostMemorySizeKb(memInfoPath: string = PROC_MEMINFO): Promise<number> {
-  for (const line of await readLines(memInfoPath)) {
+  for (const line of readLines(memInfoPath)) {
     const [label, amount, unit] = wordsOf(line);
     if (label !== 'MemTotal:' || unit !== 'kB' || amount === undefined || !/^\d{1,15}$/.test(amount)) continue;
     return Number(amount);
@@ -69,7 +69,7 @@ export async function getHostMemorySizeKb(memInfoPath: string = PROC_MEMINFO): P
  */
 export async function runningOnVmm(cpuInfoPath: string = PROC_CPUINFO, arch: Arch = hostArch()): Promise<boolean> {
   if (arch !== 'amd64') return false;
-  for (const line of await readLines(cpuInfoPath)) {
+  for (const line of readLines(cpuInfoPath)) {
     const [label, ...flags] = wordsOf(line);
     if (label === undefined || flags.length === 0 || !label.startsWith('flags')) continue;
     return flags.includes('hypervisor');
@@ -82,20 +82,21 @@ function wordsOf(line: string): string[] {
 }
 
 // Files of /proc have no size, and the path may be a caller's: read to the end, but not without end.
-async function readLines(path: string): Promise<string[]> {
+function readLines(path: string): string[] {
   try {
-    const file = await open(path, 'r');
+    const fd = openSync(path, 'r');
     try {
       const chunks: Buffer[] = [];
       for (let length = 0; length < READ_LIMIT_BYTES;) {
-        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES));
-        if (bytesRead === 0) break;
-        chunks.push(buffer.subarray(0, bytesRead));
-        length += bytesRead;
+        const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+        const bytes = readSync(fd, buffer);
+        if (bytes === 0) break;
+        chunks.push(buffer.subarray(0, bytes));
+        length += bytes;
       }
       return Buffer.concat(chunks).toString('utf8').split('\n');
     } finally {
-      await file.close();
+      closeSync(fd);
     }
   } catch (cause) {
     const errno = (cause as NodeJS.ErrnoException).code ?? 'UNKNOWN';

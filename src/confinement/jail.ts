@@ -40,11 +40,12 @@ export function buildJail(stateFolder: string, plan: JailPlan, uid: number | und
   };
   try {
     makeFolder(root);
+    const made = new Set([root]);
     const flags = mountFlags();
     // The mount points themselves: an ordinary user's VMM is the same user as they belong to.
     const lines = [fields(root, root, 'none', ['bind', 'ro', 'nosuid', ...flags(root)].join(','))];
     for (const mount of plan.mounts) {
-      makeMountPoint(root, mount.path, mount.kind);
+      makeMountPoint(root, mount.path, mount.kind, made);
       const copied = plan.copies.includes(mount.path) ? copyFor(stateFolder, mount.path, uid) : undefined;
       lines.push(line(root, mount, copied ?? mount.path, uid, flags));
     }
@@ -66,10 +67,13 @@ export function buildJail(stateFolder: string, plan: JailPlan, uid: number | und
   }
 }
 
-/** Makes the place at which something is mounted; one that is there is taken as it is. */
-export function makeMountPoint(root: string, file: string, kind: 'file' | 'folder'): void {
+/**
+ * Makes the place at which something is mounted; one that is there is taken as it is.
+ * @param made folders that are known to be there; those that are made are added
+ */
+export function makeMountPoint(root: string, file: string, kind: 'file' | 'folder', made?: Set<string>): void {
   const place = path.join(root, file);
-  makeFolder(kind === 'folder' ? place : path.dirname(place));
+  makeFolder(kind === 'folder' ? place : path.dirname(place), made);
   if (kind === 'file') writeFileSync(place, '', { flag: 'a' });
 }
 
@@ -89,9 +93,15 @@ function ownNode(device: string): string {
   return path.join(ownDevices, device.slice(1).replaceAll('/', '-'));
 }
 
-/** Others pass through, and nobody but us writes. */
-function makeFolder(folder: string): void {
+/**
+ * Others pass through, and nobody but us writes. Where something of the way is known to be there, the rest is made from there on: the
+ * kernel's refusals on the way back to it would be as many calls again.
+ */
+function makeFolder(folder: string, made: Set<string> = new Set()): void {
+  if (made.has(folder)) return;
+  if (made.size > 0) makeFolder(path.dirname(folder), made);
   mkdirSync(folder, { recursive: true, mode: 0o755 });
+  made.add(folder);
 }
 
 /** A copy shares the file's blocks where the file system can. */

@@ -1,5 +1,4 @@
-import { access, readFile } from 'node:fs/promises';
-import { constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { VmError } from '../errors.ts';
 import type { HostFacts } from '../config/host.ts';
 
@@ -30,7 +29,7 @@ const hostEvidence: KvmEvidence = { device: '/dev/kvm', cpuinfo: '/proc/cpuinfo'
  */
 export async function judgeKvm(host: HostFacts, evidence: KvmEvidence = hostEvidence): Promise<KvmVerdict> {
   try {
-    await access(evidence.device, constants.R_OK | constants.W_OK);
+    accessSync(evidence.device, constants.R_OK | constants.W_OK);
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     return {
@@ -43,7 +42,7 @@ export async function judgeKvm(host: HostFacts, evidence: KvmEvidence = hostEvid
     reason: `${evidence.device} can be opened, which does not say that guests run`,
   } as const;
   if (host.arch !== 'amd64') return doubtful;
-  const cpuinfo = await readFile(evidence.cpuinfo, 'utf8');
+  const cpuinfo = readFileSync(evidence.cpuinfo, 'utf8');
   const flags = /^flags\s*:(.*)$/m.exec(cpuinfo)?.[1]?.trim().split(/\s+/) ?? [];
   const virtualizes = flags.includes('vmx') || flags.includes('svm');
   const loaded = (name: string): boolean => existsSync(`${evidence.modules}/${name}`);

@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
 import { SOCKET_CHANNEL_NAME, SOCKET_DEVICE_ID, SOCKET_ID } from '../config/defaults.ts';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
@@ -66,7 +66,7 @@ export abstract class ProgramDriver {
       return verdict;
     });
     // Those of a VMM that has ended are not this one's.
-    await rm(vmFiles.devices(this.context.stateFolder), { force: true });
+    rmSync(vmFiles.devices(this.context.stateFolder), { force: true });
     const plan = this.#parts.plan(this.context, this.#binary);
     await this.makeFolders(plan);
     await this.vmm.writeFiles(plan);

@@ -1,4 +1,5 @@
-import { open, rm, stat } from 'node:fs/promises';
+import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
 import { assetPath } from '../config/assets.ts';
 import { type HostFacts, readHostFacts } from '../config/host.ts';
@@ -63,13 +64,13 @@ export class VmmProcess {
     this.#fifos = makeFifos(vmFiles.lease(stateFolder), vmFiles.alive(stateFolder));
     this.#fifos.catch(() => undefined);
     for (const { path, content, mode } of plan.files) {
-      await writeNew(path, content, mode).catch(asIo(`can't write ${path}`, path));
+      orIo(path, "can't write", () => writeNew(path, content, mode));
     }
   }
 
   /** Removes the files of a plan that are there. @throws {VmError} IO */
   async removeFiles(plan: LaunchPlan): Promise<void> {
-    for (const { path } of plan.files) await rm(path, { force: true }).catch(asIo(`can't remove ${path}`, path));
+    for (const { path } of plan.files) orIo(path, "can't remove", () => rmSync(path, { force: true }));
   }
 
   /** @throws {VmError} START_FAILED, HOST_MISSING, PERMISSION when the VMM's uid may not open what it is to open, BUSY, IO, ABORTED */
@@ -226,18 +227,23 @@ export class VmmProcess {
   }
 }
 
-async function writeNew(path: string, content: string, mode: number): Promise<void> {
-  const file = await open(path, 'wx', mode);
+function writeNew(path: string, content: string, mode: number): void {
+  const fd = openSync(path, 'wx', mode);
   try {
-    await file.writeFile(content);
+    writeFileSync(fd, content);
   } finally {
-    await file.close();
+    closeSync(fd);
   }
 }
 
-const asIo = (what: string, path: string) => (error: NodeJS.ErrnoException) => {
-  throw new VmError('IO', `${what}: ${error.message}`, { path, errno: error.code, cause: error });
-};
+function orIo(path: string, what: string, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new VmError('IO', `${what} ${path}: ${message}`, { path, errno: code, cause: error });
+  }
+}
 
 /** Nobody reads the lease: there is no keeper. */
 function ifUnread(error: unknown): undefined {

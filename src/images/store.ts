@@ -1,5 +1,5 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VmError } from '../errors.ts';
 import { describeFile } from './file-record.ts';
@@ -41,18 +41,22 @@ export async function cachedImage(cacheFolder: string, name: string, key: string
 
 /** All whole images, the newest first. A folder that is none is passed over. */
 export async function listImages(cacheFolder: string): Promise<GuestImage[]> {
-  const names = await readdir(cacheFolder).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT') return [];
-    throw new VmError('IO', `cannot read ${cacheFolder}: ${cause.message}`, {
-      path: cacheFolder,
-      errno: cause.code,
-      cause,
-    });
-  });
   const found: { image: GuestImage; made: number }[] = [];
-  const folders = names.filter((entry) => !entry.startsWith('.')).map((name) => join(cacheFolder, name));
-  for (const entry of await Promise.all(folders.map(readImage))) if (entry !== undefined) found.push(entry);
+  for (const name of entriesOf(cacheFolder)) {
+    const entry = name.startsWith('.') ? undefined : readImage(join(cacheFolder, name));
+    if (entry !== undefined) found.push(entry);
+  }
   return found.sort((a, b) => b.made - a.made || (a.image.folder < b.image.folder ? -1 : 1)).map(({ image }) => image);
+}
+
+function entriesOf(cacheFolder: string): string[] {
+  try {
+    return readdirSync(cacheFolder);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return [];
+    throw new VmError('IO', `cannot read ${cacheFolder}: ${message}`, { path: cacheFolder, errno: code, cause });
+  }
 }
 
 /** The agent as it was last described: it is the same as long as the very file is. */
@@ -80,10 +84,10 @@ async function readAgent(path: string): Promise<{ sha256: string; size: number }
   });
 }
 
-async function readImage(folder: string): Promise<{ image: GuestImage; made: number } | undefined> {
+function readImage(folder: string): { image: GuestImage; made: number } | undefined {
   try {
     const path = join(folder, manifestFile);
-    const manifest = JSON.parse(await readFile(path, 'utf8')) as ImageManifest;
+    const manifest = JSON.parse(readFileSync(path, 'utf8')) as ImageManifest;
     if (manifest.schemaVersion !== manifestVersion) return undefined;
     const { bzImage } = manifest.files;
     const image: GuestImage = {
@@ -94,10 +98,10 @@ async function readImage(folder: string): Promise<{ image: GuestImage; made: num
       ...(bzImage === undefined ? {} : { bzImage: join(folder, 'bzImage') }),
       manifest,
     };
-    if ((await stat(image.kernel)).size !== manifest.files.kernel.size) return undefined;
-    if ((await stat(image.initrd)).size !== manifest.files.initrd.size) return undefined;
-    if (image.bzImage !== undefined && (await stat(image.bzImage)).size !== bzImage?.size) return undefined;
-    return { image, made: (await stat(path)).mtimeMs };
+    if (statSync(image.kernel).size !== manifest.files.kernel.size) return undefined;
+    if (statSync(image.initrd).size !== manifest.files.initrd.size) return undefined;
+    if (image.bzImage !== undefined && statSync(image.bzImage).size !== bzImage?.size) return undefined;
+    return { image, made: statSync(path).mtimeMs };
   } catch {
     // Not an image, or one that is being removed at this moment.
     return undefined;
@@ -144,13 +148,13 @@ export async function storeImage(
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code !== 'ENOTEMPTY' && code !== 'EEXIST')
       throw new VmError('IO', `cannot store the image: ${message}`, { path: folder, errno: code, cause });
-    const there = await readImage(folder);
+    const there = readImage(folder);
     if (there !== undefined && !replace) return there.image;
     // The manifest last.
     const names = [...Object.keys(manifest.files), manifestFile];
     for (const name of names) await rename(join(made, name), join(folder, name));
   }
-  const stored = await readImage(folder);
+  const stored = readImage(folder);
   if (stored === undefined) throw new VmError('INTERNAL', `the image in ${folder} is not whole`, { path: folder });
   return stored.image;
 }

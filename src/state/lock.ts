@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { link, readFile, rm, writeFile } from 'node:fs/promises';
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { callScope, type CallOptions } from '../config/call-options.ts';
@@ -41,7 +41,7 @@ export async function lockAny(
   let taken = false;
   try {
     // Found once: the folder may get another name while we wait, and its locks stay the same.
-    const token = await tokenOf(folder);
+    const token = tokenOf(folder);
     const locks = names.map((name) => ({ name, address: addressOf(token, name) }));
     for (;;) {
       for (const { name, address } of locks) {
@@ -73,7 +73,7 @@ export async function lockAny(
  * @throws {VmError} IO
  */
 export async function tryLock(folder: string, name: string): Promise<HeldLock | undefined> {
-  return listenOn(addressOf(await tokenOf(folder), name), folder, name);
+  return listenOn(addressOf(tokenOf(folder), name), folder, name);
 }
 
 async function listenOn(address: string, folder: string, name: string): Promise<HeldLock | undefined> {
@@ -148,20 +148,20 @@ function addressOf(token: string, name: string): string {
   return `\0polyvisor/${digest.slice(0, 32)}/${name}`.slice(0, 108).padEnd(108, '.');
 }
 
-async function tokenOf(folder: string): Promise<string> {
+function tokenOf(folder: string): string {
   const file = vmFiles.lockToken(folder);
   try {
-    const token = await readFile(file, 'utf8').catch(ifMissing);
+    const token = readToken(file);
     if (token !== undefined) return token;
     // Written apart and linked into place: of several who come first all use the one token that got there.
     const fresh = path.join(folder, `.lock-token.${randomBytes(6).toString('hex')}`);
     try {
-      await writeFile(fresh, randomBytes(16).toString('hex'), { mode: 0o600, flag: 'wx' });
-      await link(fresh, file).catch(ifExists);
+      writeFileSync(fresh, randomBytes(16).toString('hex'), { mode: 0o600, flag: 'wx' });
+      linkToken(fresh, file);
     } finally {
-      await rm(fresh, { force: true });
+      rmSync(fresh, { force: true });
     }
-    return await readFile(file, 'utf8');
+    return readFileSync(file, 'utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') throw new VmError('NOT_FOUND', `${folder} is gone`, { path: folder, cause: error });
@@ -169,10 +169,19 @@ async function tokenOf(folder: string): Promise<string> {
   }
 }
 
-function ifMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT') throw error;
+function readToken(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
-function ifExists(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'EEXIST') throw error;
+function linkToken(fresh: string, file: string): void {
+  try {
+    linkSync(fresh, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
 }

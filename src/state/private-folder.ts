@@ -1,4 +1,4 @@
-import { chmod, lstat, mkdir } from 'node:fs/promises';
+import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { VmError } from '../errors.ts';
 
@@ -9,9 +9,8 @@ import { VmError } from '../errors.ts';
  */
 export async function ensurePrivateFolder(folder: string): Promise<void> {
   try {
-    await mkdir(path.dirname(folder), { recursive: true, mode: 0o700 });
-    if (await isMade(folder)) return;
-    await examine(folder);
+    mkdirSync(path.dirname(folder), { recursive: true, mode: 0o700 });
+    if (!isMade(folder)) examine(folder);
   } catch (error) {
     if (error instanceof VmError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
@@ -19,9 +18,9 @@ export async function ensurePrivateFolder(folder: string): Promise<void> {
   }
 }
 
-async function isMade(folder: string): Promise<boolean> {
+function isMade(folder: string): boolean {
   try {
-    await mkdir(folder, { mode: 0o700 });
+    mkdirSync(folder, { mode: 0o700 });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
@@ -29,16 +28,16 @@ async function isMade(folder: string): Promise<boolean> {
   }
 }
 
-async function examine(folder: string): Promise<void> {
+function examine(folder: string): void {
   const refuse = (why: string): VmError =>
     new VmError('PERMISSION', `${folder} ${why}`, {
       path: folder,
       advice: 'Remove it, or set POLYVISOR_HOME to a folder of your own.',
     });
-  const found = await lstat(folder);
+  const found = lstatSync(folder);
   if (found.isSymbolicLink()) throw refuse('is a symbolic link');
   if (!found.isDirectory()) throw refuse('is not a folder');
   if (found.uid !== process.getuid?.()) throw refuse(`belongs to another user (uid ${found.uid})`);
   // It is ours and no link, so nobody else could put one in its place: its parent is ours or sticky.
-  if ((found.mode & 0o077) !== 0) await chmod(folder, 0o700);
+  if ((found.mode & 0o077) !== 0) chmodSync(folder, 0o700);
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { CallOptions } from '../config/call-options.ts';
 import { isValidName, validateName } from '../config/names.ts';
@@ -66,10 +66,10 @@ export class VmStore {
     };
     const staging = path.join(this.places.vms, stagingName('new', owner, id));
     try {
-      await mkdir(staging, { mode: 0o700 });
-      await mkdir(record.runtimeFolder, { mode: 0o700 });
+      mkdirSync(staging, { mode: 0o700 });
+      mkdirSync(record.runtimeFolder, { mode: 0o700 });
       await writeUnflushed(vmFiles.state(staging), format(record));
-      await rename(staging, folder);
+      renameSync(staging, folder);
     } catch (error) {
       await rm(staging, { recursive: true, force: true });
       await rm(record.runtimeFolder, { recursive: true, force: true });
@@ -150,7 +150,7 @@ export class VmStore {
       if (before.name === to) throw nameInUse(to);
       await writeAtomically(vmFiles.state(this.folder(before.name)), format({ ...before, renamingTo: to }));
       try {
-        await rename(this.folder(before.name), folder);
+        renameSync(this.folder(before.name), folder);
       } catch (error) {
         await writeAtomically(vmFiles.state(this.folder(before.name)), format(before));
         throw notMoved(error as NodeJS.ErrnoException, to, folder);
@@ -230,7 +230,7 @@ export class VmStore {
     const gone = path.join(this.places.vms, stagingName('gone', owner, `${id}${randomBytes(3).toString('hex')}`));
     try {
       if (record !== undefined) await removeRuntime(record);
-      await rename(folder, gone);
+      renameSync(folder, gone);
       await rm(gone, { recursive: true, force: true });
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
@@ -256,7 +256,7 @@ export class VmStore {
 
   async #entries(): Promise<string[]> {
     try {
-      return await readdir(this.places.vms);
+      return readdirSync(this.places.vms);
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === 'ENOENT') return [];

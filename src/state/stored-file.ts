@@ -1,4 +1,4 @@
-import { readFile, rm } from 'node:fs/promises';
+import { readFileSync, rmSync } from 'node:fs';
 import type { CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import { writeAtomically } from './atomic-file.ts';
@@ -41,7 +41,7 @@ export async function readStored<T extends object>(file: StoredFile<T>, stateFol
   const path = file.path(stateFolder);
   let stored: (Partial<T> & { schema?: unknown }) | null;
   try {
-    stored = JSON.parse(await readFile(path, 'utf8')) as typeof stored;
+    stored = JSON.parse(readFileSync(path, 'utf8')) as typeof stored;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return file.none;
     throw new VmError('STATE_INVALID', `${path} cannot be read`, { path, cause: error });
@@ -53,8 +53,8 @@ export async function readStored<T extends object>(file: StoredFile<T>, stateFol
 /** @throws {VmError} IO */
 export async function writeStored<T extends object>(file: StoredFile<T>, stateFolder: string, value: T): Promise<void> {
   const path = file.path(stateFolder);
-  if (file.isNone(value)) return rm(path, { force: true });
-  await writeAtomically(path, `${JSON.stringify({ schema: 1, ...value }, undefined, 2)}\n`);
+  if (file.isNone(value)) rmSync(path, { force: true });
+  else await writeAtomically(path, `${JSON.stringify({ schema: 1, ...value }, undefined, 2)}\n`);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { close, constants, open, read } from 'node:fs';
+import { close, closeSync, constants, open, openSync, read } from 'node:fs';
 import { Socket } from 'node:net';
 import { promisify } from 'node:util';
 
@@ -12,19 +12,19 @@ const closeFile = promisify(close);
 const readFile = promisify(read);
 
 /** Opens both ends of a FIFO, for a keeper that is about to start. */
-export async function openAlive(path: string): Promise<{ writeEnd: number; readEnd: number }> {
+export function openAlive(path: string): { writeEnd: number; readEnd: number } {
   // Read-write first: neither end's opening then waits for the other (fifo(7)).
-  const both = await openFile(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  const both = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
   try {
-    const writeEnd = await openFile(path, constants.O_WRONLY | constants.O_NOFOLLOW);
+    const writeEnd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
     try {
-      return { writeEnd, readEnd: await openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW) };
+      return { writeEnd, readEnd: openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW) };
     } catch (error) {
-      await closeFile(writeEnd);
+      closeSync(writeEnd);
       throw error;
     }
   } finally {
-    await closeFile(both);
+    closeSync(both);
   }
 }
 

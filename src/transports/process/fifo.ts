@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
-import { rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { VmError } from '../../errors.ts';
+import { findProgram } from './find-program.ts';
 
 const run = promisify(execFile);
 
@@ -11,11 +12,12 @@ const run = promisify(execFile);
  */
 export async function makeFifos(...paths: readonly string[]): Promise<void> {
   try {
-    await Promise.all(paths.map((path) => rm(path, { force: true })));
-    await run('mkfifo', ['-m', '600', '--', ...paths]);
+    for (const path of paths) rmSync(path, { force: true });
+    // Looked for here: Node's child would try each folder of the PATH while we stand still.
+    await run(await findProgram('mkfifo'), ['-m', '600', '--', ...paths]);
   } catch (error) {
-    const { code, message, syscall } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' && syscall?.startsWith('spawn') === true) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (error instanceof VmError) {
       throw new VmError('HOST_MISSING', 'mkfifo is not on this host', { advice: 'Install coreutils.', cause: error });
     }
     throw new VmError('IO', `can't make ${paths.join(', ')}: ${message}`, {

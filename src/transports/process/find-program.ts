@@ -1,5 +1,4 @@
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
 import { VmError } from '../../errors.ts';
 
@@ -20,8 +19,8 @@ export async function findProgram(
   let refused: Error | undefined;
   for (const candidate of program === '' ? [] : candidates) {
     try {
-      if (!(await stat(candidate)).isFile()) throw new Error('it is not a file');
-      await access(candidate, constants.X_OK);
+      if (!statSync(candidate).isFile()) throw new Error('it is not a file');
+      accessSync(candidate, constants.X_OK);
       return candidate;
     } catch (error) {
       const reason = error as NodeJS.ErrnoException;

@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, constants, readFileSync } from 'node:fs';
-import { access, open, rm, type FileHandle } from 'node:fs/promises';
+import { accessSync, closeSync, constants, openSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import { tail } from '../log-tail.ts';
@@ -52,20 +51,22 @@ export interface LaunchOptions {
 export async function launch(options: LaunchOptions): Promise<LaunchedProcess> {
   const { argv, cwd = '/', signal } = options;
   const program = await findProgram(argv[0] ?? '');
-  const words = programWords(options, program);
+  const words = programWords(options, program, await findProgram('env'));
   throwIfAborted(signal, program);
-  await access(cwd, constants.X_OK).catch(async (error: unknown) => {
+  try {
+    accessSync(cwd, constants.X_OK);
+  } catch (error) {
     throw await explain(error, options, program);
-  });
-  await rm(options.exitFile, { force: true });
-  const logs = await openLogs(options.stdout, options.stderr);
+  }
+  rmSync(options.exitFile, { force: true });
+  const logs = openLogs(options.stdout, options.stderr);
   try {
     await (options.fifos ?? makeFifos(options.lease, options.alive));
-    const { lease, readEnd } = await openLease(options.lease);
+    const { lease, readEnd } = openLease(options.lease);
     const ends = [readEnd];
     let launched: LaunchedProcess | undefined;
     try {
-      const alive = await openAlive(options.alive);
+      const alive = openAlive(options.alive);
       ends.push(alive.writeEnd, alive.readEnd);
       const [shell, ...shellWords] = options.shell ?? ['/bin/sh'];
       const keeper = spawn(shell, [...shellWords, ...keeperWords(options, [shell, ...shellWords], words)], {
@@ -73,7 +74,7 @@ export async function launch(options: LaunchOptions): Promise<LaunchedProcess> {
         // A session of its own: no terminal's signals, and no hang-up when the owner's terminal closes.
         detached: true,
         stdio: [
-          ...(['ignore', 'pipe', logs.stderr.fd, logs.stdout.fd, readEnd] as const),
+          ...(['ignore', 'pipe', logs.stderr, logs.stdout, readEnd] as const),
           ...[lease.descriptor, alive.writeEnd, alive.readEnd],
         ],
       });
@@ -90,8 +91,8 @@ export async function launch(options: LaunchOptions): Promise<LaunchedProcess> {
       throw await explain(error, options, program);
     }
   } finally {
-    await logs.stdout.close();
-    await logs.stderr.close();
+    closeSync(logs.stdout);
+    closeSync(logs.stderr);
   }
 }
 
@@ -99,10 +100,15 @@ export async function launch(options: LaunchOptions): Promise<LaunchedProcess> {
 export const keeperName = 'polyvisor-keeper';
 
 /** The program with what it runs through. */
-function programWords({ argv, env, through }: LaunchOptions, program: string): string[] {
+function programWords({ argv, env, through }: LaunchOptions, program: string, envTool: string): string[] {
   const words = through?.program ?? [];
   // A command in front of the program is what `env` runs, whatever the program's name.
-  return [...environment(env ?? {}), ...words, ...(words.length > 0 ? [program] : guarded(program)), ...argv.slice(1)];
+  return [
+    ...environment(envTool, env ?? {}),
+    ...words,
+    ...(words.length > 0 ? [program] : guarded(program)),
+    ...argv.slice(1),
+  ];
 }
 
 /** The arguments of the keeper's shell. */
@@ -123,14 +129,14 @@ function blocks(bytes: number): string {
 }
 
 /** The program's environment exactly, whatever ours and the keeper's are. */
-function environment(env: Readonly<Record<string, string>>): string[] {
+function environment(envTool: string, env: Readonly<Record<string, string>>): string[] {
   const entries = Object.entries(env);
   for (const [name] of entries) {
     if (!/^[A-Za-z_][A-Za-z0-9_.]*$/.test(name)) {
       throw new VmError('INVALID_ARGUMENT', `${JSON.stringify(name)} can't be the name of an environment variable`);
     }
   }
-  return ['env', '-i', ...entries.map(([name, value]) => `${name}=${value}`)];
+  return [envTool, '-i', ...entries.map(([name, value]) => `${name}=${value}`)];
 }
 
 /** `env` takes a program whose path holds `=` for a variable; a shell in between does not. */
@@ -138,20 +144,20 @@ function guarded(program: string): string[] {
   return program.includes('=') ? ['/bin/sh', '-c', 'exec "$@"', 'sh', program] : [program];
 }
 
-async function openLogs(stdout: string, stderr: string): Promise<{ stdout: FileHandle; stderr: FileHandle }> {
-  const first = await openLog(stdout);
+function openLogs(stdout: string, stderr: string): { stdout: number; stderr: number } {
+  const first = openLog(stdout);
   try {
-    return { stdout: first, stderr: await openLog(stderr) };
+    return { stdout: first, stderr: openLog(stderr) };
   } catch (error) {
-    await first.close();
+    closeSync(first);
     throw error;
   }
 }
 
-async function openLog(file: string): Promise<FileHandle> {
+function openLog(file: string): number {
   try {
     const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
-    return await open(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+    return openSync(file, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new VmError('IO', `can't open the log ${file}: ${message}`, { path: file, errno: code, cause: error });

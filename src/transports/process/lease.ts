@@ -1,4 +1,4 @@
-import { close, constants, open, write } from 'node:fs';
+import { close, closeSync, constants, openSync, write } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { VmError } from '../../errors.ts';
@@ -9,7 +9,6 @@ import { makeFifos } from './fifo.ts';
  * it ends. Descriptors are bare numbers here: a FileHandle would be closed, and the VM with it, when it is collected.
  */
 
-const openFile = promisify(open) as (path: string, flags: number, mode?: number) => Promise<number>;
 const closeFile = promisify(close);
 const writeFile = promisify(write) as unknown as (fd: number, text: string) => Promise<number>;
 
@@ -65,14 +64,14 @@ export async function makeLease(path: string): Promise<{ lease: Lease; readEnd: 
 }
 
 /** Opens both ends of a lease that was just made. @throws {VmError} IO */
-export async function openLease(path: string): Promise<{ lease: Lease; readEnd: number }> {
+export function openLease(path: string): { lease: Lease; readEnd: number } {
   try {
     // Read-write first: neither this nor the opening of the read end then waits for the other side (fifo(7)).
-    const lease = new Lease(await openFile(path, constants.O_RDWR | constants.O_NOFOLLOW));
+    const both = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
     try {
-      return { lease, readEnd: await openFile(path, constants.O_RDONLY | constants.O_NOFOLLOW) };
+      return { lease: new Lease(both), readEnd: openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW) };
     } catch (error) {
-      await lease.release();
+      closeSync(both);
       throw error;
     }
   } catch (error) {
@@ -88,7 +87,7 @@ export async function openLease(path: string): Promise<{ lease: Lease; readEnd: 
  */
 export async function joinLease(path: string): Promise<Lease> {
   try {
-    return new Lease(await openFile(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW));
+    return new Lease(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW));
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENXIO' || code === 'ENOENT') {

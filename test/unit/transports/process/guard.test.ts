@@ -20,7 +20,7 @@ interface Guarded {
 /** A program that has no keeper, gets one. `keepsAlive`: it holds the FIFO `alive` as long as it lives. */
 async function guarded(keepsAlive = true): Promise<Guarded> {
   await makeFifos(at.file('alive'));
-  const ends = await openAlive(at.file('alive'));
+  const ends = openAlive(at.file('alive'));
   const child = spawn('sleep', ['100'], {
     stdio: ['ignore', 'ignore', 'ignore', keepsAlive ? ends.writeEnd : 'ignore'],
   });
