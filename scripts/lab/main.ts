@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { operations } from '../../src/hypervisors/capabilities.ts';
+import { buildKvmHolder } from '../../test/rigs/build.ts';
 import { bundleConfig, bundleFolder, bundleName, bundleTests } from './bundle.ts';
 import { labCheckout, openLab } from './machine.ts';
 import { type LabFindings, type LabResult, operationsIn } from './matrix.ts';
@@ -34,7 +35,7 @@ const rootScript = [
   'mount --move /lab/root /',
   'exec chroot . /bin/sh -c \'cd "$1" && shift && exec "$@"\' sh "$@"',
 ].join(' && ');
-const inRootOfItsOwn = ['unshare', '--mount', '/bin/sh', '-c', rootScript, 'sh', labCheckout];
+const inRootOfItsOwn = ['/lab/hold-kvm', 'unshare', '--mount', '/bin/sh', '-c', rootScript, 'sh', labCheckout];
 
 const began = performance.now();
 const report = (line: string): void =>
@@ -44,7 +45,7 @@ const unknown = required.filter((type) => !labVmms.some((vmm) => vmm.type === ty
 if (unknown.length > 0) throw new Error(`POLYVISOR_LAB_REQUIRE names ${unknown.join(', ')}: not in the lab`);
 
 const tally = { passed: 0, failed: 0, skipped: 0 };
-const vmmCargo: Cargo[] = [];
+const vmmCargo: Cargo[] = [{ from: buildKvmHolder(), to: '/lab/hold-kvm' }];
 const cargo: Cargo[] = [...programCargo(process.execPath, '/usr/bin/node'), ...addOnCargo('node_modules')];
 const chosen = labVmms.filter((vmm) => {
   if (flags.only !== undefined && !flags.only.split(',').includes(vmm.type)) return false;
@@ -114,7 +115,11 @@ for (const tests of results.values()) {
   tally.skipped += tests.filter(({ status }) => status !== 'passed' && status !== 'failed').length;
 }
 const output = process.env['POLYVISOR_LAB_REPORT'];
-if (output !== undefined) await writeFile(output, `${JSON.stringify({ ...readReport(output), ...found }, null, 2)}\n`);
+if (output !== undefined) {
+  const known = { ...readReport(output), ...found };
+  const inOrder = labVmms.flatMap(({ type }) => (known[type] === undefined ? [] : [[type, known[type]]]));
+  await writeFile(output, `${JSON.stringify(Object.fromEntries(inOrder), null, 2)}\n`);
+}
 if (!flags.bench) {
   const rows = operations.map((operation): [string, Record<string, string>] => [
     operation,
@@ -138,13 +143,19 @@ function shortly(verdict: string | undefined): string {
 /** The first line that a program prints of itself. */
 async function versionOf(program: string): Promise<string> {
   const { stdout } = await vm.exec([program, '--version']);
-  return stdout.split('\n')[0]?.trim() ?? '';
+  // Who built it, and when, is nobody's affair.
+  return (
+    stdout
+      .split('\n')[0]
+      ?.replace(/ build by .*/, '')
+      .trim() ?? ''
+  );
 }
 
 /** Measures in the lab. A bound is held against the upper end of a ratio's interval. */
 async function runBench(bench: string): Promise<void> {
   report(bench);
-  const run = vm.exec(['/usr/bin/node', `${bundleFolder}/${bundleName(bench)}`], {
+  const run = vm.exec(['/lab/hold-kvm', '/usr/bin/node', `${bundleFolder}/${bundleName(bench)}`], {
     cwd: labCheckout,
     env: { HOME: '/root', POLYVISOR_LAB_PAIRS: process.env['POLYVISOR_LAB_PAIRS'] ?? '15', PATH: '/usr/bin:/bin' },
   });

@@ -29,6 +29,7 @@ export const labVmms: readonly LabVmm[] = [
   {
     type: 'clh',
     test: 'test/lab/cloud-hypervisor.test.ts',
+    bench: 'scripts/lab/bench-cloud-hypervisor.ts',
     programs: { POLYVISOR_CLOUD_HYPERVISOR: '/usr/bin/cloud-hypervisor' },
   },
   {

@@ -117,6 +117,24 @@ describe('disks that acrn-dm cannot have', () => {
     }));
 });
 
+it('has room for ten disks, of which the empty ones are those that are left over', () =>
+  withVm(async ({ hypervisor }) => {
+    await hypervisor.create();
+    for (let index = 0; index < 9; index++) await hypervisor.addDevice(disk(`c${index}`));
+    await hypervisor.start();
+    await hypervisor.hotplugAddDevice(disk('hot'));
+    expect((await failure(hypervisor.hotplugAddDevice(disk('more')))).rawMessage).toMatch(/all 1 disks/);
+  }));
+
+it('refuses an eleventh disk at the start', () =>
+  withVm(async ({ hypervisor }) => {
+    await hypervisor.create();
+    for (let index = 0; index < 10; index++) await hypervisor.addDevice(disk(`c${index}`));
+    expect((await failure(hypervisor.addDevice(disk('more')))).code).toBe('INVALID_ARGUMENT');
+    await hypervisor.start();
+    expect((await failure(hypervisor.hotplugAddDevice(disk('hot')))).rawMessage).toMatch(/left no room/);
+  }));
+
 describe('huge pages', () => {
   const counter = (): string => path.join(played.host().hugePages.counters, 'nr_hugepages');
   beforeAll(() => played.setPages(10, 0));

@@ -210,6 +210,14 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
       expect(pids[0]).toBe(machine.hypervisor.process()?.pid);
     });
 
+    it('tells what it was made of, and offers no more than it declares [config] [capabilities]', () => {
+      expect(machine.hypervisor.config()).toEqual(machine.context.config);
+      const offered = machine.hypervisor.capabilities();
+      expect(operations.filter((name) => offered.operations[name] === true)).toEqual(
+        operations.filter((name) => offered.operations[name] === true && module.capabilities.operations[name] === true),
+      );
+    });
+
     given('threadIds')('has a thread for every vCPU [threadIds]', async () => {
       const threads = await machine.hypervisor.threadIds();
       expect([...threads.keys()]).toEqual(Array.from({ length: machine.context.config.vcpus }, (_, vcpu) => vcpu));

@@ -7,6 +7,7 @@ import { VmError } from '../../src/errors.ts';
 import { acrn } from '../../src/hypervisors/acrn/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { type Machine, withAcrn } from '../rigs/acrn-machine.ts';
+import { describeRefusals, describeWithoutGuest } from '../rigs/acrn-without-guest.ts';
 import { type RigOptions, riggedAcrnDm } from '../rigs/acrn.ts';
 import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
@@ -28,7 +29,8 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
 
 describeHypervisor(acrn, { accel: 'kvm', config: guest });
 
-itRunsTheExample('acrn', 'not on this VMM', () => riggedAcrnDm(folder, at));
+// The example confines acrn-dm, which then sees the hypervisor's device and not KVM's: the lab has a node by that name which is KVM's.
+itRunsTheExample('acrn', 'not on this VMM', () => riggedAcrnDm(folder, at, { KVM: '/dev/acrn_hsm' }));
 
 describe('acrn: what only a guest can tell', () => {
   const withGuest = async (use: (machine: Machine) => Promise<void>, before?: (machine: Machine) => Promise<void>) =>
@@ -90,6 +92,28 @@ describe('acrn: what only a guest can tell', () => {
       await link.close();
     }));
 
+  it('gets a kernel line of the greatest length whole', async () => {
+    const input = await guest();
+    const withFiller = (size: number): VmConfigInput => ({
+      ...input,
+      kernelParams: [...(input.kernelParams ?? []), { key: 'x', value: 'y'.repeat(size) }],
+    });
+    let room = 0;
+    await withAcrn(withFiller(0), async ({ context }) => {
+      const { argv } = acrn.plan(context, '/acrn-dm');
+      room = 1024 - (argv[argv.indexOf('-B') + 1] ?? '').length;
+    });
+    await withAcrn(withFiller(room), async ({ hypervisor, agent }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      const link = await agent();
+      const { stdout } = await link.agent.exec(['cat', '/proc/cmdline']);
+      expect(stdout.trimEnd()).toHaveLength(1024);
+      expect(stdout).toMatch(/ x=y+ console=hvc0\n$/);
+      await link.close();
+    });
+  });
+
   it('is typed on by its console', async () =>
     withGuest(async ({ hypervisor, agent }) => {
       const link = await agent();
@@ -122,3 +146,6 @@ describe('acrn: what only a guest can tell', () => {
       expect((await hypervisor.lastWords()).console).toContain('Kernel panic - not syncing');
     }));
 });
+
+describeWithoutGuest(at);
+for (const backend of ['null', 'kvm'] as const) describeRefusals(at, backend);

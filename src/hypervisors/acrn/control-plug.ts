@@ -15,7 +15,7 @@ const sectorBytes = 512;
  */
 export async function placeCold(context: VmContext, before: readonly Placed[], device: Device): Promise<Placed> {
   const placed = await look(context, before, device);
-  return { ...placed, slot: coldSlot(before, placed.device) };
+  return { ...placed, slot: coldSlot(before, placed.device, context.config) };
 }
 
 /**
@@ -33,7 +33,7 @@ export async function placeSwapped(context: VmContext, before: readonly Placed[]
   if (placed.device.kind !== 'block') throw refuse('kind', 'acrn-dm swaps disks only');
   if (placed.device.readOnly) throw refuse('readOnly', 'its guest would take it for one that can be written');
   if (placed.device.ioThread === true) throw refuse('ioThread', 'the disk that is there has none');
-  return { ...placed, slot: swapSlot(before), swapped: true };
+  return { ...placed, slot: swapSlot(before, context.config), swapped: true };
 }
 
 /** Everything that can be said of a device before acrn-dm is told of it. */

@@ -42,11 +42,34 @@ const slots = {
   anchor: 31,
 };
 
-/** How many disks can be swapped in. */
+/** How many empty disks there are for files that are swapped in, where other devices leave room for them. */
 const swapDisks = 8;
 
-/** The devices that every guest has. */
-export function bootDevices({ config, runtimeFolder }: VmContext): string[] {
+/**
+ * How many devices may have ports: acrn-dm gives each a page of the guest's I/O space from 0x2000 on. With a fourteenth the end of it is
+ * 0x10000, which its ACPI tables can't say, and iasl refuses them (pci_emul_alloc_resource and iolimit in its hw/pci/core.c).
+ */
+const portDevices = 13;
+
+/** How many there are with ports, the empty disks left out: disks and cards each, all serial ports together, and those that every guest has. */
+function withPorts(devices: readonly Placed[], config: HypervisorConfig): number {
+  const cold = devices.filter(({ swapped }) => swapped !== true).map(({ device }) => device.kind);
+  const [agent, entropy, anchor] = [1, 1, 1];
+  const image = assetPath(config, 'image') === undefined ? 0 : 1;
+  const serial = cold.includes('serial-port') ? 1 : 0;
+  // A vsock has its registers in memory.
+  const others = cold.filter((kind) => kind === 'block' || kind === 'net').length;
+  return agent + entropy + anchor + image + serial + others;
+}
+
+/** How many empty disks a guest is started with. */
+function emptyDisks(devices: readonly Placed[], config: HypervisorConfig): number {
+  if (config.disableBlockDeviceUse) return 0;
+  return Math.max(0, Math.min(swapDisks, portDevices - withPorts(devices, config)));
+}
+
+/** The devices that every guest has, and the empty disks. */
+export function bootDevices({ config, runtimeFolder }: VmContext, devices: readonly Placed[]): string[] {
   const ports = Array.from(
     { length: agentPorts },
     (_, port) => `socket:agent.channel.${port}=${vmmFiles.agentSocket(runtimeFolder, port)}`,
@@ -54,7 +77,10 @@ export function bootDevices({ config, runtimeFolder }: VmContext): string[] {
   // `@`: the guest's kernel takes it as a console, hvc0.
   const console = `@socket:console=${vmmFiles.consoleSocket(runtimeFolder)}`;
   const image = assetPath(config, 'image');
-  const empty = config.disableBlockDeviceUse ? [] : swapSlots().map((slot) => `${slot},virtio-blk,nodisk`);
+  const empty = Array.from(
+    { length: emptyDisks(devices, config) },
+    (_, index) => `${slots.firstSwap + index},virtio-blk,nodisk`,
+  );
   return [
     ...slot(`${slots.bridge}:0,hostbridge`),
     ...slot(`${slots.lpc}:0,lpc`),
@@ -127,7 +153,15 @@ function fileName(path: string, field: string): string {
 }
 
 /** The place for one more device at the start. @throws {VmError} INVALID_ARGUMENT when the bus or the serial device is full */
-export function coldSlot(devices: readonly Placed[], device: OwnDevice): number | undefined {
+export function coldSlot(devices: readonly Placed[], device: OwnDevice, config: HypervisorConfig): number | undefined {
+  if (withPorts([...devices, { device }], config) > portDevices)
+    throw new VmError(
+      'INVALID_ARGUMENT',
+      `an ACRN guest has ${portDevices} devices with ports at most, its own included`,
+      {
+        field: 'kind',
+      },
+    );
   if (device.kind === 'serial-port') {
     if (devices.filter((other) => other.device.kind === 'serial-port').length < maxSerialPorts) return undefined;
     throw new VmError('INVALID_ARGUMENT', `a VM has ${maxSerialPorts} serial ports at most`, { field: 'kind' });
@@ -138,27 +172,24 @@ export function coldSlot(devices: readonly Placed[], device: OwnDevice): number 
 }
 
 /** The disk into which the next file is swapped. @throws {VmError} INVALID_ARGUMENT when none is left */
-export function swapSlot(devices: readonly Placed[]): number {
-  const free = firstFree(devices, slots.firstSwap, slots.firstSwap + swapDisks - 1);
+export function swapSlot(devices: readonly Placed[], config: HypervisorConfig): number {
+  const count = emptyDisks(devices, config);
+  const free = firstFree(devices, slots.firstSwap, slots.firstSwap + count - 1);
   if (free !== undefined) return free;
-  throw new VmError(
-    'INVALID_ARGUMENT',
-    `all ${swapDisks} disks for files that are swapped in are in use, and stay so`,
-    {
-      operation: 'hotplugAddDevice',
-      advice: 'Add it before the start.',
-    },
-  );
+  const problem =
+    count === 0
+      ? 'the devices that this VM was started with left no room for disks that are swapped in'
+      : `all ${count} disks for files that are swapped in are in use, and stay so`;
+  throw new VmError('INVALID_ARGUMENT', problem, {
+    operation: 'hotplugAddDevice',
+    advice: 'Add it before the start.',
+  });
 }
 
 function firstFree(devices: readonly Placed[], from: number, to: number): number | undefined {
   const taken = new Set(devices.map((placed) => placed.slot));
   for (let at = from; at <= to; at++) if (!taken.has(at)) return at;
   return undefined;
-}
-
-function swapSlots(): number[] {
-  return Array.from({ length: swapDisks }, (_, index) => slots.firstSwap + index);
 }
 
 /** Where the guest finds a device, such as `0000:00:17.0`. */

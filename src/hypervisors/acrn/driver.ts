@@ -22,7 +22,7 @@ import { checkKernel } from './probe-kernel.ts';
 import { findAcrnDm } from './probe.ts';
 import { parseState } from './state.ts';
 import { addPlaced, readPlaced } from './state-devices.ts';
-import { managerFolder, removeSockets, requireFreeName } from './state-sockets.ts';
+import { managerFolder, removeOwnSockets, removeSockets, requireFreeName } from './state-sockets.ts';
 
 /** Milliseconds that acrn-dm gets to end after SIGINT before it is killed: two to three seconds when all is well. */
 const stopMs = 15_000;
@@ -219,8 +219,9 @@ export class AcrnDriver extends ProgramDriver implements Driver {
     await super.cleanup();
   }
 
-  /** What acrn-dm leaves beside its own folder when it is killed, and what was reserved for it. */
+  /** What acrn-dm leaves when it ends or is killed, and what was reserved for it. */
   async #clear(): Promise<void> {
+    await removeOwnSockets(this.context.runtimeFolder);
     await removeSockets(this.context.id, this.#host.sockets);
     await releaseHugePages(this.context.stateFolder, this.#host.hugePages);
   }

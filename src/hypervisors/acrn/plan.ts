@@ -34,7 +34,7 @@ export function planWith(context: VmContext, binary: string, found: Found): Laun
     binary,
     argv: [
       ...['-m', `${config.memoryMiB}M`, '--cpu_affinity', found.lapicIds.join(',')],
-      ...bootDevices(context),
+      ...bootDevices(context, found.devices),
       ...found.devices.flatMap((placed) => diskArgument(placed, context)),
       ...serialPorts(found.devices, runtimeFolder),
       ...['-k', assetPath(config, 'kernel') ?? ''],

@@ -12,17 +12,24 @@ import { vmName } from './plan.ts';
 /** The folder of those sockets (ACRN_DM_SOCK_PATH). */
 export const managerFolder = '/run/acrn/mngr';
 
-/** Removes the sockets that acrn-dm left of a VM that has ended. @throws {VmError} IO */
+/** Removes the sockets for acrnctl that acrn-dm left of a VM that has ended. @throws {VmError} IO */
 export async function removeSockets(id: string, folder: string = managerFolder): Promise<void> {
-  for (const file of await socketsOf(id, folder)) {
-    await rm(file, { force: true }).catch((error: NodeJS.ErrnoException) => {
-      throw new VmError('IO', `can't remove ${file}: ${error.message}`, {
-        path: file,
-        errno: error.code,
-        cause: error,
-      });
-    });
-  }
+  for (const file of await socketsOf(id, folder)) await remove(file);
+}
+
+/** Removes those in the VM's own folder, consoles and agent channels: acrn-dm leaves them there, however it ends. @throws {VmError} IO */
+export async function removeOwnSockets(runtimeFolder: string): Promise<void> {
+  const found = await readdir(runtimeFolder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw unreadable(runtimeFolder, error);
+  });
+  for (const entry of found) if (entry.isSocket()) await remove(path.join(runtimeFolder, entry.name));
+}
+
+async function remove(file: string): Promise<void> {
+  await rm(file, { force: true }).catch((error: NodeJS.ErrnoException) => {
+    throw new VmError('IO', `can't remove ${file}: ${error.message}`, { path: file, errno: error.code, cause: error });
+  });
 }
 
 /** Refuses to start a VM of a name that one has which runs. @throws {VmError} BUSY */
@@ -39,14 +46,15 @@ export async function requireFreeName(id: string, folder: string = managerFolder
 async function socketsOf(id: string, folder: string): Promise<string[]> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
-    throw new VmError('IO', `can't look into ${folder}: ${error.message}`, {
-      path: folder,
-      errno: error.code,
-      cause: error,
-    });
+    throw unreadable(folder, error);
   });
   const prefix = `${vmName(id)}.monitor.`;
   return names
     .filter((name) => name.startsWith(prefix) && name.endsWith('.socket'))
     .map((name) => path.join(folder, name));
+}
+
+function unreadable(folder: string, error: NodeJS.ErrnoException): VmError {
+  const words = `can't look into ${folder}: ${error.message}`;
+  return new VmError('IO', words, { path: folder, errno: error.code, cause: error });
 }

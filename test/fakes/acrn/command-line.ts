@@ -36,6 +36,9 @@ const known: Readonly<Record<string, boolean>> = {
 };
 
 const usage = 1;
+/** Devices that have a page of I/O space each; with more than so many of them the real one's ACPI tables are wrong. */
+const withPorts: readonly string[] = ['virtio-blk', 'virtio-console', 'virtio-net', 'virtio-rnd'];
+const mostWithPorts = 13;
 const badValue = 64;
 
 /** Reads the words as acrn-dm does, with what it refuses. @throws {Refusal} */
@@ -62,6 +65,8 @@ export function readCommandLine(argv: readonly string[]): CommandLine {
     if (line !== 'com1,stdio') throw new Refusal(badValue, `invalid lpc device configuration '${line}'`);
   const slots = (given.get('-s') ?? []).map(readSlot);
   if (!slots.some(({ device }) => device === 'hostbridge')) throw new Refusal(139, 'Segmentation fault');
+  if (slots.filter(({ device }) => withPorts.includes(device)).length > mostWithPorts)
+    throw new Refusal(usage, 'acpi_build failed, error=-1');
   return { name, kernel: one('-k') ?? '', initrd: one('-r'), monitor: one('--cmd_monitor') ?? '', slots };
 }
 
