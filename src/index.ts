@@ -30,6 +30,8 @@ export type { LogFacts, Logger } from './sandbox/telemetry.ts';
 export type { Phase, VmEvent, VmEventListener } from './sandbox/events.ts';
 export { inspectVm, removeVm, type VmInspection, type VmSummary } from './sandbox/inspect.ts';
 export type { AttachResult } from './sandbox/attach-device.ts';
+export type { CommitOptions } from './sandbox/commit.ts';
+export type { ScratchSpec } from './sandbox/scratch.ts';
 export type { AttachedDevice, DeviceSpec, DiskSpec, FolderSpec, WithoutId } from './sandbox/device-spec.ts';
 export type { VmResizeOptions, VmResizeResult } from './sandbox/resize.ts';
 export {

@@ -103,6 +103,12 @@ int cgroup_make(uint32_t *id, const struct limits *limits) {
   return error;
 }
 
+void cgroup_freeze(bool freeze) {
+  static unsigned asked;
+  asked += freeze ? 1 : -1u;
+  if (parent >= 0) write_file(parent, "cgroup.freeze", asked > 0 ? "1" : "0");
+}
+
 void cgroup_kill(int group) { write_file(group, "cgroup.kill", "1"); }
 
 /* Runs `act` on the group `dir` and, after it or before it as `act` likes, on the groups inside. Closes `dir`. */

@@ -24,6 +24,9 @@ int cgroup_make(uint32_t *id, const struct limits *limits);
 /* Keeps a group for the next tree when it is empty and as good as new: the descriptor is then no longer the caller's. */
 bool cgroup_keep(uint32_t id, int group);
 
+/* Has all processes in groups of ours stand still, or go on once each that asked for it wants that. Does nothing without cgroups. */
+void cgroup_freeze(bool freeze);
+
 /* Ends every process of the group, and of groups that were made inside it. */
 void cgroup_kill(int group);
 

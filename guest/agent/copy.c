@@ -1,6 +1,7 @@
 #include "copy.h"
 
 #include "agent.h"
+#include "cgroup.h"
 #include "copy_request.h"
 #include "pack.h"
 #include "session.h"
@@ -47,7 +48,10 @@ static void destroy(struct copy *c) {
       break;
     }
   if (c->put) unpack_end(&c->put->unpack);
-  if (c->get) pack_end(&c->get->pack);
+  if (c->get) {
+    if (c->get->pack.image) cgroup_freeze(false);
+    pack_end(&c->get->pack);
+  }
   free(c->put);
   free(c->get);
   free(c);
@@ -89,7 +93,10 @@ static int open_get(struct copy *c, const struct copy_request *request, char *me
   c->get = malloc(sizeof *c->get);
   if (!c->get) return -ENOMEM;
   c->get->credit = request->credit;
-  int error = pack_start(&c->get->pack, request->path, request->follow == 1);
+  /* What commands write meanwhile would be in the image in part. */
+  if (request->image == 1) cgroup_freeze(true);
+  int error = request->image == 1 ? pack_start_image(&c->get->pack)
+                                  : pack_start(&c->get->pack, request->path, request->follow == 1);
   if (error) snprintf(message, size, "%s", c->get->pack.message);
   return error;
 }

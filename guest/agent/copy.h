@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-/* Copies that one session may have open: each holds up to 256 open folders and 200 KiB. */
+/* Copies that one session may have open: each holds up to 256 open folders and 270 KiB. */
 #define COPIES_MAX 16
 
 struct session;

@@ -26,6 +26,8 @@ const char *copy_request_parse(struct copy_request *out, const struct frame *f) 
       if (field_string(&r, &field, 1, sizeof out->top - 1)) copy_text(out->top, &field);
     } else if (get && field.tag == FIELD_FOLLOW) {
       field_integer(&r, &field, 1, &out->follow);
+    } else if (get && field.tag == FIELD_IMAGE) {
+      field_integer(&r, &field, 1, &out->image);
     } else if (get && field.tag == FIELD_CREDIT) {
       field_integer(&r, &field, UINT32_MAX, &out->credit);
     } else {
@@ -34,6 +36,7 @@ const char *copy_request_parse(struct copy_request *out, const struct frame *f) 
   }
   if (r.why) return r.why;
   if (out->path[0] != '/') return "a path must be absolute";
+  if (out->image && strcmp(out->path, "/") != 0) return "an image is of / alone";
   if (strchr(out->top, '/') || strcmp(out->top, "..") == 0) return "top is no single name";
   return NULL;
 }

@@ -10,6 +10,7 @@ struct copy_request {
   char top[256];   /* PUT; empty: not given */
   uint64_t follow; /* GET */
   uint64_t credit; /* GET */
+  uint64_t image;  /* GET: of the root file system as an image has it; the path is / then */
 };
 
 /* Returns NULL, or what is wrong with the payload. */

@@ -57,6 +57,7 @@ enum field_tag {
   FIELD_ENTRIES = 85,
   FIELD_BYTES = 86,
   FIELD_SKIPPED = 87,
+  FIELD_IMAGE = 88,
 };
 
 /* Every tag is below this, so a set of tags fits two words. */

@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define FEATURES "spawn pty signal detach sync info poweroff online rescan put get dial listen"
+#define FEATURES "spawn pty signal detach sync info poweroff online rescan put get image dial listen"
 
 const char *identity_features(void) {
   if (agent.init) return cgroup_usable() ? FEATURES " machine-id cgroup" : FEATURES " machine-id";

@@ -2,6 +2,8 @@
 #include "pack.h"
 
 #include "pack_links.h"
+#include "pack_xattrs.h"
+#include "root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,8 +65,14 @@ static int pack_folder(struct pack *p, int fd) {
   memcpy(p->name + length, "/", 2);
   struct tar_entry e = entry_of(p, &is);
   e.type = TAR_FOLDER;
+  error = p->image ? pack_xattrs(p, fd, &e) : 0;
+  if (error) {
+    close(fd);
+    return fail(p, p->name, error, error == -E2BIG ? "its attributes are too large" : NULL);
+  }
   put(p, &e);
-  if (p->depth > 0 && p->levels[p->depth - 1].device != is.st_dev && is_pseudo(fd)) {
+  bool crosses = p->depth > 0 && p->levels[p->depth - 1].device != is.st_dev;
+  if (crosses && (p->image || is_pseudo(fd))) {
     close(fd);
     return 0;
   }
@@ -96,7 +104,12 @@ static int pack_file(struct pack *p, int fd) {
     return 0;
   }
   e.type = TAR_FILE;
-  e.size = (uint64_t)is.st_size;
+  e.size = p->image && root_supplied(p->name + 1) ? 0 : (uint64_t)is.st_size;
+  error = p->image ? pack_xattrs(p, fd, &e) : 0;
+  if (error) {
+    close(fd);
+    return fail(p, p->name, error, error == -E2BIG ? "its attributes are too large" : NULL);
+  }
   put(p, &e);
   p->file = fd;
   p->left = e.size;
@@ -116,6 +129,13 @@ static int pack_symlink(struct pack *p, int folder, const char *leaf, const stru
   return 0;
 }
 
+static int pack_fifo(struct pack *p, const struct stat *is) {
+  struct tar_entry e = entry_of(p, is);
+  e.type = TAR_FIFO;
+  put(p, &e);
+  return 0;
+}
+
 static void skip(struct pack *p) {
   if (p->skipped++ == 0) snprintf(p->first_skipped, sizeof p->first_skipped, "%.500s", p->name);
 }
@@ -126,7 +146,10 @@ static int pack_name(struct pack *p, int folder, const char *leaf, bool follow) 
   int link = follow ? 0 : O_NOFOLLOW;
   if (fstatat(folder, leaf, &is, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0) return fail(p, p->name, -errno, NULL);
   if (S_ISLNK(is.st_mode)) return pack_symlink(p, folder, leaf, &is);
+  if (S_ISFIFO(is.st_mode) && p->image) return pack_fifo(p, &is);
   if (!S_ISDIR(is.st_mode) && !S_ISREG(is.st_mode)) {
+    /* A socket means nothing without its process. */
+    if (S_ISSOCK(is.st_mode) && p->image) return 0;
     skip(p);
     return 0;
   }
@@ -136,7 +159,8 @@ static int pack_name(struct pack *p, int folder, const char *leaf, bool follow) 
   return S_ISDIR(is.st_mode) ? pack_folder(p, fd) : pack_file(p, fd);
 }
 
-int pack_start(struct pack *p, const char *path, bool follow) {
+static void reset(struct pack *p, bool image) {
+  p->image = image;
   p->depth = 0;
   p->head = p->tail = 0;
   p->file = -1;
@@ -146,6 +170,16 @@ int pack_start(struct pack *p, const char *path, bool follow) {
   p->links = NULL;
   p->links_size = 0;
   p->first_skipped[0] = p->message[0] = 0;
+}
+
+int pack_start_image(struct pack *p) {
+  reset(p, true);
+  strcpy(p->name, ".");
+  return pack_name(p, AT_FDCWD, "/", false);
+}
+
+int pack_start(struct pack *p, const char *path, bool follow) {
+  reset(p, false);
   size_t end = strlen(path);
   while (end > 1 && path[end - 1] == '/') end--;
   size_t start = end;

@@ -30,6 +30,8 @@ struct pack {
   uint64_t left;     /* of its body */
   uint32_t padding;
   bool ended; /* the trailer has been made */
+  bool image; /* as pack_start_image says */
+  uint8_t records[TAR_RECORDS_MAX]; /* attributes of the entry at hand */
   void *links;
   size_t links_size;
   uint64_t entries, bytes, skipped;
@@ -40,6 +42,10 @@ struct pack {
 /* Begins with a path, absolute. With `follow` a link at its end is what it points to. Returns 0 or -errno with a message;
    pack_end is to be called either way. */
 int pack_start(struct pack *p, const char *path, bool follow);
+
+/* Begins with `/`, as what an image is made of: with attributes and fifos, without what is mounted there, and with those files empty that the
+   agent has supplied. Returns as pack_start does. */
+int pack_start_image(struct pack *p);
 
 /* Puts at most `size` bytes of the archive. Returns how many, 0 at its end, or -errno with a message. */
 ssize_t pack_read(struct pack *p, uint8_t *at, size_t size);

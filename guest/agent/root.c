@@ -4,6 +4,7 @@
 #include "channel.h"
 #include "console.h"
 #include "loop.h"
+#include "scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,11 +51,15 @@ static void too_late(struct deadline *d) {
   late = true;
 }
 
-/* The kernel tells of every new device, and each of its words ends a turn of the loop. */
-static void await(const char *device) {
+static bool is_there(const char *device, char *path, size_t size) {
+  return access(device, F_OK) == 0 && (size_t)snprintf(path, size, "%s", device) < size;
+}
+
+/* The kernel tells of every new device, and each of its words ends a turn of the loop. Puts the path of what `found` finds. */
+static void await(const char *device, bool (*found)(const char *device, char *path, size_t size), char *path, size_t size) {
   struct deadline limit = {0};
   deadline_set(&limit, WAIT_MS, too_late);
-  while (access(device, F_OK) < 0) {
+  while (!found(device, path, size)) {
     if (late) console_die(device, ENODEV);
     loop_turn(true);
     channels_pump();
@@ -70,13 +75,25 @@ static void must_mount(const char *source, const char *at, const char *type, uns
   if (mount(source, at, type, flags, options) < 0) console_die(type ? type : at, errno);
 }
 
-static void build(const char *device, const char *type) {
+/* The writable layer: a file system on a disk of its own, or in memory and of a given size. */
+static void mount_layer(const char *scratch) {
+  char device[256], options[96];
+  if (strncmp(scratch, "UUID=", 5) == 0) {
+    await(scratch + 5, scratch_find, device, sizeof device);
+    must_mount(device, BASE "/layer", "ext4", MS_NOATIME, NULL);
+    return;
+  }
+  snprintf(options, sizeof options, "mode=0755%s%s", scratch[0] ? ",size=" : "", scratch);
+  must_mount("tmpfs", BASE "/layer", "tmpfs", 0, options);
+}
+
+static void build(const char *device, const char *type, const char *scratch) {
   make_folder(BASE);
   make_folder(BASE "/image");
   make_folder(BASE "/layer");
   make_folder(BASE "/root");
   must_mount(device, BASE "/image", type, MS_RDONLY, NULL);
-  must_mount("tmpfs", BASE "/layer", "tmpfs", 0, "mode=0755");
+  mount_layer(scratch);
   make_folder(BASE "/layer/upper");
   make_folder(BASE "/layer/work");
   must_mount("overlay", BASE "/root", "overlay", 0,
@@ -113,22 +130,32 @@ static void supply(const char *path, const char *text, bool *ours) {
   close(fd);
 }
 
+static struct {
+  const char *path;
+  bool ours;
+} supplied[] = {{"/etc/hosts", false}, {"/etc/hostname", false}, {"/etc/resolv.conf", false}};
+
 void root_name(const char *name) {
-  static bool hosts, hostname, resolver;
-  char text[256];
+  char text[3][256] = {"", "", ""};
   if (!entered) return;
-  snprintf(text, sizeof text, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 %.63s\n", name);
-  supply("/etc/hosts", text, &hosts);
-  snprintf(text, sizeof text, "%.63s\n", name);
-  supply("/etc/hostname", text, &hostname);
-  supply("/etc/resolv.conf", "", &resolver);
+  snprintf(text[0], sizeof text[0], "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 %.63s\n", name);
+  snprintf(text[1], sizeof text[1], "%.63s\n", name);
+  for (size_t i = 0; i < sizeof supplied / sizeof supplied[0]; i++)
+    supply(supplied[i].path, text[i], &supplied[i].ours);
+}
+
+bool root_supplied(const char *path) {
+  for (size_t i = 0; i < sizeof supplied / sizeof supplied[0]; i++)
+    if (strcmp(path, supplied[i].path) == 0) return supplied[i].ours;
+  return false;
 }
 
 void root_enter(void) {
-  char line[4096], device[256], type[64] = "ext4";
+  char line[4096], device[256], path[256], type[64] = "ext4", scratch[64] = "";
   if (!read_command_line(line, sizeof line) || !parameter(line, "polyvisor.root", device, sizeof device)) return;
   parameter(line, "polyvisor.rootfstype", type, sizeof type);
-  await(device);
-  build(device, type);
+  parameter(line, "polyvisor.scratch", scratch, sizeof scratch);
+  await(device, is_there, path, sizeof path);
+  build(path, type, scratch);
   enter();
 }

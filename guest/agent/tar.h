@@ -33,6 +33,8 @@ struct tar_entry {
   int64_t mtime; /* seconds since the epoch, and nanoseconds from there on */
   uint32_t mtime_ns;
   uint64_t size; /* 0 unless a file */
+  const uint8_t *records; /* of a writer: further records, as tar_write_record makes them */
+  size_t records_length;
 };
 
 /* Bytes that fill the last block of a body. */

@@ -37,8 +37,8 @@ static void put_header(uint8_t *b, const struct tar_entry *e) {
   b[155] = ' ';
 }
 
-/* One record `LENGTH key=value\n`: its length counts its own digits. */
-static size_t put_record(uint8_t *at, const char *key, const char *value, size_t length) {
+/* `LENGTH key=value\n`: its length counts its own digits. */
+size_t tar_write_record(uint8_t *at, const char *key, const void *value, size_t length) {
   size_t rest = strlen(key) + length + 3;
   /* One digit more for each power of ten that the sum reaches. */
   size_t digits = 1;
@@ -53,7 +53,7 @@ static size_t put_record(uint8_t *at, const char *key, const char *value, size_t
 static size_t put_number_record(uint8_t *at, const char *key, uint64_t value) {
   char text[24];
   int n = snprintf(text, sizeof text, "%" PRIu64, value);
-  return put_record(at, key, text, (size_t)n);
+  return tar_write_record(at, key, text, (size_t)n);
 }
 
 static size_t put_time_record(uint8_t *at, int64_t seconds, uint32_t ns) {
@@ -65,19 +65,20 @@ static size_t put_time_record(uint8_t *at, int64_t seconds, uint32_t ns) {
     ns = 1000000000 - ns;
   }
   int n = snprintf(text, sizeof text, ns ? "%s%" PRIu64 ".%09" PRIu32 : "%s%" PRIu64, negative ? "-" : "", whole, ns);
-  return put_record(at, "mtime", text, (size_t)n);
+  return tar_write_record(at, "mtime", text, (size_t)n);
 }
 
 /* Everything that the plain header can't say. */
 static size_t put_records(uint8_t *at, const struct tar_entry *e) {
   size_t n = 0, name = strlen(e->name), link = strlen(e->link);
-  if (name > NAME_SIZE) n += put_record(at + n, "path", e->name, name);
-  if (link > NAME_SIZE) n += put_record(at + n, "linkpath", e->link, link);
+  if (name > NAME_SIZE) n += tar_write_record(at + n, "path", e->name, name);
+  if (link > NAME_SIZE) n += tar_write_record(at + n, "linkpath", e->link, link);
   if (e->size > SIZE_MAX_OCTAL) n += put_number_record(at + n, "size", e->size);
   if (e->uid > ID_MAX) n += put_number_record(at + n, "uid", e->uid);
   if (e->gid > ID_MAX) n += put_number_record(at + n, "gid", e->gid);
   if (e->mtime_ns || e->mtime < 0 || e->mtime > TIME_MAX_OCTAL) n += put_time_record(at + n, e->mtime, e->mtime_ns);
-  return n;
+  if (e->records_length > 0) memcpy(at + n, e->records, e->records_length);
+  return n + e->records_length;
 }
 
 size_t tar_write_entry(const struct tar_entry *e, uint8_t *out) {

@@ -90,6 +90,12 @@ export const commandList: readonly CommandEntry[] = [
     load: async () => (await import('./commands/snapshot.ts')).snapshot(),
   },
   {
+    name: 'commit',
+    group: 'Life of a VM',
+    summary: "make an image of a running VM's root file system",
+    load: async () => (await import('./commands/commit.ts')).commit(),
+  },
+  {
     name: 'fork',
     group: 'Life of a VM',
     summary: 'make VMs that go on where a running one is',

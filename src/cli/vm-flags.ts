@@ -3,7 +3,8 @@ import { type Command, Option } from 'commander';
 import { type ConfinementLevel, confinementLevels } from '../confinement/level.ts';
 import { deserializeParams, kernelWords } from '../config/kernel-params.ts';
 import type { VmOptions } from '../sandbox/vm-options.ts';
-import { type DeviceFlags, devicesOf } from './device-flags.ts';
+import { parseScratch, type ScratchSpec } from '../sandbox/scratch.ts';
+import { type DeviceFlags, devicesOf, orUsageError } from './device-flags.ts';
 import { hostImageName } from '../images/image.ts';
 import { collect, cpuShare, memoryMiB, wholeNumber } from './option-values.ts';
 
@@ -21,6 +22,8 @@ export interface VmFlags {
   hypervisorPath?: string;
   confinement?: ConfinementLevel;
   cpuLimit?: number;
+  scratch?: ScratchSpec;
+  keep?: boolean;
   startTimeout?: number;
   config?: string;
   annotation?: string[];
@@ -40,6 +43,13 @@ export function addVmFlags(command: Command): Command {
       '--kernel <file>',
       "kernel to boot instead of the default guest's; `host`: that of this host, with its modules",
     )
+    .addOption(
+      new Option(
+        '--scratch <size>',
+        'room for what the VM writes above its image: 2G on disk, memory:512M in memory (default: in memory, half of it)',
+      ).argParser((text: string) => orUsageError(() => parseScratch(text))),
+    )
+    .option('--keep', 'keep what it writes when it ends, for `start` and `commit`, until it is removed')
     .option('--initrd <file>', 'initrd for that kernel')
     .option('--append <words>', 'kernel parameters, after ours')
     .option('--config <file>', "polyvisor.toml or Kata's configuration.toml, instead of those that are found")
@@ -59,7 +69,7 @@ export function addVmFlags(command: Command): Command {
 /** The same as options of the library. Paths become absolute, from the current folder. */
 export function vmOptions(flags: VmFlags & DeviceFlags): VmOptions {
   const { name, hypervisor, accel, memory, cpus, image, kernel, initrd, append, hypervisorPath } = flags;
-  const { confinement, cpuLimit, startTimeout } = flags;
+  const { confinement, cpuLimit, startTimeout, scratch, keep } = flags;
   return {
     name,
     hypervisor,
@@ -75,6 +85,7 @@ export function vmOptions(flags: VmFlags & DeviceFlags): VmOptions {
     cpuLimit,
     startTimeoutMs: startTimeout,
     devices: devicesOf(flags),
+    scratch: keep === true ? { ...scratch, keep } : scratch,
     kernelParams: append === undefined ? undefined : deserializeParams(kernelWords(append)),
   };
 }

@@ -125,6 +125,11 @@ export interface PutFilesOptions extends CallOptions {
 export interface GetFilesOptions extends CallOptions {
   /** a link that is the source itself stands for what it points to; default false */
   followLink?: boolean | undefined;
+  /**
+   * of `/`: as an image has it, with extended attributes and fifos, without what is mounted there; the guest's commands stand still
+   * meanwhile; default false
+   */
+  image?: boolean | undefined;
 }
 
 /** What was copied. */

@@ -25,6 +25,8 @@ import { HeldVm } from './held-vm.ts';
 import { noteEvent } from './life-events.ts';
 import { pruneEach } from './prune.ts';
 import { removeFiles } from './remove-files.ts';
+import type { Scratch } from './scratch.ts';
+import { scratchDisk } from './scratch-disk.ts';
 
 /** A VM that is to be: everything about it has been decided. */
 export interface VmToBe {
@@ -36,6 +38,7 @@ export interface VmToBe {
   name: string;
   image?: string | undefined;
   imageConfig?: RootConfig | undefined;
+  scratch?: Scratch | undefined;
   networkNamespace?: string | undefined;
   confinement?: ConfinementLevel | undefined;
   cpuLimit?: number | undefined;
@@ -123,7 +126,7 @@ async function makeFolders(vm: VmToBe, report: (phase: Phase, message: string) =
   let held: HeldVm;
   try {
     const context = contextOf(store, record, vm, vm.host.memoryMiB);
-    held = new HeldVm(store, context, manage(module, context), vm.imageConfig);
+    held = new HeldVm(store, context, manage(module, context), vm);
   } catch (error) {
     await removeFiles(store, record);
     throw error;
@@ -148,6 +151,8 @@ export async function bootUp(
   const { hypervisor, context } = held;
   const { accels } = await loadDriver(hypervisor.type);
   await hypervisor.create(call);
+  const disk = held.scratch && (await scratchDisk(context.stateFolder, held.scratch, call));
+  if (disk !== undefined) await hypervisor.addDevice(disk);
   // A snapshot has those that there were.
   if (restoreFrom === undefined) for (const { device } of devices) await hypervisor.addDevice(device);
   await writeAttached(context.stateFolder, devices);

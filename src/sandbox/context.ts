@@ -13,6 +13,7 @@ import { vmFiles } from '../state/paths.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
 import type { AttachedDevice } from './device-spec.ts';
+import type { Scratch } from './scratch.ts';
 
 /** What a VM is made of beside its record. */
 export interface VmSettings {
@@ -24,6 +25,8 @@ export interface VmSettings {
   devices?: readonly AttachedDevice[] | undefined;
   /** what the image that it was made of says of its commands */
   imageConfig?: RootConfig | undefined;
+  /** the layer above its root image; the usual one when absent */
+  scratch?: Scratch | undefined;
 }
 
 /** What is kept beside a VM's record, so that any process can make its context again. */
@@ -36,8 +39,17 @@ interface StoredConfig extends VmSettings {
  * when the host crashed is not there to be configured any more.
  */
 export async function storeConfig(folder: string, settings: VmSettings): Promise<void> {
-  const { config, networkNamespace, confinement, cpuLimit, devices, imageConfig } = settings;
-  const stored: StoredConfig = { schema: 1, config, networkNamespace, confinement, cpuLimit, devices, imageConfig };
+  const { config, networkNamespace, confinement, cpuLimit, devices, imageConfig, scratch } = settings;
+  const stored: StoredConfig = {
+    schema: 1,
+    config,
+    networkNamespace,
+    confinement,
+    cpuLimit,
+    devices,
+    imageConfig,
+    scratch,
+  };
   await writeUnflushed(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
 
@@ -68,6 +80,7 @@ export interface Recalled {
   context: VmContext;
   devices: readonly AttachedDevice[];
   imageConfig: RootConfig | undefined;
+  scratch: Scratch | undefined;
 }
 
 /** Finds the driver and the context of a VM on disk. @throws {VmError} STATE_INVALID, UNSUPPORTED */
@@ -86,6 +99,6 @@ export async function recall(store: VmStore, record: VmRecord): Promise<Recalled
   if (stored?.schema !== 1)
     throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
   const [module, host] = await Promise.all([loadDriver(parseHypervisorType(record.hypervisor)), readHostFacts()]);
-  const { devices = [], imageConfig } = stored;
-  return { module, context: contextOf(store, record, stored, host.memoryMiB), devices, imageConfig };
+  const { devices = [], imageConfig, scratch } = stored;
+  return { module, context: contextOf(store, record, stored, host.memoryMiB), devices, imageConfig, scratch };
 }

@@ -7,7 +7,8 @@ import type { ProcessIdentity } from '../state/process-identity.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
 import { type WatchShare, watchOwner } from '../transports/process/owner-watch.ts';
-import { pruneCommand, recall } from './context.ts';
+import { pruneCommand, recall, type VmSettings } from './context.ts';
+import type { Scratch } from './scratch.ts';
 import { statusOf } from './status.ts';
 
 /** A VM as a handle holds it: found on disk by its id, whatever its name has become, and never mixed up with a later one. */
@@ -16,24 +17,32 @@ export class HeldVm {
   readonly context: VmContext;
   /** what the image that it was made of says of its commands; absent for the default guest and for a disk */
   readonly imageConfig: RootConfig | undefined;
+  /** the layer above its root image; absent for the usual one, in memory */
+  readonly scratch: Scratch | undefined;
   #hypervisor: Hypervisor;
   #watch: Promise<WatchShare> | undefined;
 
-  constructor(store: VmStore, context: VmContext, hypervisor: Hypervisor, imageConfig: RootConfig | undefined) {
+  constructor(
+    store: VmStore,
+    context: VmContext,
+    hypervisor: Hypervisor,
+    settings: Pick<VmSettings, 'imageConfig' | 'scratch'>,
+  ) {
     this.store = store;
     this.context = context;
-    this.imageConfig = imageConfig;
+    this.imageConfig = settings.imageConfig;
+    this.scratch = settings.scratch;
     this.#hypervisor = hypervisor;
   }
 
   /** Takes up a VM from its record, in whatever state it is. @throws {VmError} STATE_INVALID, UNSUPPORTED */
   static async fromRecord(store: VmStore, record: VmRecord): Promise<HeldVm> {
-    const { module, context, imageConfig } = await recall(store, record);
+    const { module, context, ...settings } = await recall(store, record);
     const hypervisor = manage(module, context);
     const status = statusOf(record);
     // The VMM is not asked: it may stand still, and what must not rely on the record asks first.
     if (status === 'running' || status === 'paused') await hypervisor.loadState(record.driver, status);
-    return new HeldVm(store, context, hypervisor, imageConfig);
+    return new HeldVm(store, context, hypervisor, settings);
   }
 
   /**

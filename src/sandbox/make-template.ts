@@ -17,6 +17,7 @@ import type { Phase } from './events.ts';
 import { ordinaryConfig } from './ordinary-config.ts';
 import { pauseVm } from './pause-vm.ts';
 import { type Prepared, prepare } from './prepare.ts';
+import { refuseScratchDisk } from './scratch.ts';
 import { splitOptions, type SplitOptions, type VmOptions } from './vm-options.ts';
 
 /** What a template is to be: a VM's configuration, and where its memory is kept. */
@@ -51,6 +52,7 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
       field: 'devices',
       advice: 'Give them to its clones.',
     });
+  refuseScratchDisk(split.scratch, 'template');
   const scope = callScope(`making of the template ${name}`, split.call);
   const call = { signal: scope.signal };
   const began = performance.now();

@@ -22,8 +22,8 @@ export async function adoptVm(held: HeldVm): Promise<void> {
  */
 export async function detachVm(held: HeldVm): Promise<void> {
   const { status } = await held.locate();
-  // One that was not started has nothing that could end with its owner.
-  if (status !== 'created') {
+  // One that was not started, or has been stopped, has nothing that could end with its owner.
+  if (status !== 'created' && status !== 'stopped') {
     // Said before it is done: should we be killed in between, a VM that lives on is known to be meant to.
     await held.change({ detaching: true });
     try {

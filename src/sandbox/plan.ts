@@ -31,9 +31,10 @@ const planId = '0'.repeat(12);
  */
 export async function planVm(options: VmOptions = {}): Promise<PlannedVm> {
   const split = splitOptions(options);
-  if (split.devices.length > 0)
-    throw new VmError('INVALID_ARGUMENT', 'a plan is of the configuration alone: it has no place for `devices`', {
-      field: 'devices',
+  const field = split.devices.length > 0 ? 'devices' : split.scratch?.on === 'disk' ? 'scratch' : undefined;
+  if (field !== undefined)
+    throw new VmError('INVALID_ARGUMENT', `a plan is of the configuration alone: it has no place for \`${field}\``, {
+      field,
     });
   const prepared = await prepare(split, (phase, message) =>
     split.onEvent({ type: 'phase', phase, message, elapsedMs: 0 }),

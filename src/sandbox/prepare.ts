@@ -20,6 +20,7 @@ import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { tryKvm } from './kvm-trial.ts';
 import { rootTypeParams, storedImage } from './root-image.ts';
+import { type Scratch, scratchParams } from './scratch.ts';
 import { withSharing } from './sharing.ts';
 import type { SplitOptions } from './vm-options.ts';
 
@@ -37,6 +38,7 @@ export interface Prepared {
   image: string | undefined;
   /** what an image of the store says of its commands */
   imageConfig: RootConfig | undefined;
+  scratch: Scratch | undefined;
   confinement: ConfinementLevel;
 }
 
@@ -54,15 +56,18 @@ export async function prepare(
   const input = await withSharing(given, options.devices, module.fields);
   const facts = { fields: module.fields, host };
   const needsGuest = module.bootsGuest && lacksGuest(input);
-  completeConfig(input, facts, needsGuest ? standIn : undefined);
+  const checked = completeConfig(input, facts, needsGuest ? standIn : undefined);
   const root = needsGuest ? assetPath(input, 'image') : undefined;
+  const { scratch } = options;
+  if (scratch !== undefined && root === undefined) throw noPlaceForScratch(module);
   const rootType = root === undefined ? [] : await rootTypeParams(root, input.kernelParams ?? []);
   const image = needsGuest ? await guestOf(usesHostKernel, at, options, report) : undefined;
-  const config = completeConfig(input, facts, image && bootable(image, module, rootType));
+  const layer = scratch === undefined ? [] : scratchParams(scratch, checked.memoryMiB);
+  const config = completeConfig(input, facts, image && bootable(image, module, [...rootType, ...layer]));
   await checkAssets(config, options.call.signal);
   const confinement = await chooseConfinement(module, options.confinement, options.onEvent);
   const [name, imageConfig] = [stored?.name ?? image?.name, stored?.config];
-  const decided = { at, host, module, config, image: name, imageConfig, confinement };
+  const decided = { at, host, module, config, image: name, imageConfig, scratch, confinement };
   if (module.accels.length === 0) return { ...decided, accel: 'tcg' };
   const trial = (): Promise<KvmVerdict> => tryKvm(decided, options.call);
   const { accel, notice } = await decideAccel(
@@ -87,6 +92,22 @@ function withoutKernel(config: Record<string, unknown>): Record<string, unknown>
   throw new VmError('INVALID_CONFIG', "the host's kernel comes with an initrd of its own", {
     field: 'kernel',
     advice: 'Leave `initrd` and `customAssets` out, or name the kernel by its path.',
+  });
+}
+
+/** Only our own boot initrd lays a writable layer over an image. */
+function noPlaceForScratch({ type, bootsGuest }: HypervisorModule): VmError {
+  if (!bootsGuest)
+    return new VmError(
+      'UNSUPPORTED',
+      `${type} has no scratch of a limited size: its guest writes to this host's disk`,
+      {
+        field: 'scratch',
+      },
+    );
+  return new VmError('INVALID_ARGUMENT', 'scratch goes with an image: all that other guests write is in memory', {
+    field: 'scratch',
+    advice: 'Name an image (`--image`), and no kernel but `host`.',
   });
 }
 

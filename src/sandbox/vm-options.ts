@@ -6,6 +6,7 @@ import { type ConfinementLevel, parseConfinementLevel } from '../confinement/lev
 import { VmError } from '../errors.ts';
 import { type AttachedDevice, deviceOf, type DeviceSpec } from './device-spec.ts';
 import type { VmEventListener } from './events.ts';
+import { type Scratch, scratchOf, type ScratchSpec } from './scratch.ts';
 import type { Logger } from './telemetry.ts';
 
 /** What `Vm.create` takes: the configuration, and how the VM is held. */
@@ -32,6 +33,8 @@ export interface VmOptions extends VmConfigInput, CallOptions {
   template?: string | undefined;
   /** what it starts with, beside what the configuration says; none by default */
   devices?: readonly DeviceSpec[] | undefined;
+  /** the layer above the root image that takes what the guest writes; default: in memory, half of it at most */
+  scratch?: ScratchSpec | undefined;
   /** boot it; with false it is made only, for `vm.start()` to boot; default true */
   start?: boolean | undefined;
   /** hears what is done with this VM; `console` is one */
@@ -49,6 +52,7 @@ export interface SplitOptions {
   startTimeoutMs: number | undefined;
   onEvent: VmEventListener;
   devices: readonly AttachedDevice[];
+  scratch: Scratch | undefined;
   start: boolean;
   template: string | undefined;
   /** the type was named, not the default */
@@ -72,6 +76,7 @@ export function splitOptions(options: VmOptions): SplitOptions {
     startTimeoutMs,
     onEvent,
     devices,
+    scratch,
     start,
     template,
     logger,
@@ -98,6 +103,8 @@ export function splitOptions(options: VmOptions): SplitOptions {
   if (start !== undefined && typeof start !== 'boolean') throw wrong('start', 'true or false', start);
   if (template !== undefined && start === false)
     throw new VmError('INVALID_ARGUMENT', 'start can not be false with a template: a clone runs', { field: 'start' });
+  if (template !== undefined && scratch !== undefined)
+    throw new VmError('INVALID_ARGUMENT', "a clone's scratch is that of its template", { field: 'scratch' });
   if (logger !== undefined && !isLogger(logger))
     throw new VmError('INVALID_ARGUMENT', 'logger must have the functions debug, info, warn and error', {
       field: 'logger',
@@ -112,6 +119,7 @@ export function splitOptions(options: VmOptions): SplitOptions {
     startTimeoutMs,
     onEvent: onEvent ?? ((): void => undefined),
     devices: (devices ?? []).map(deviceOf),
+    scratch: scratch === undefined ? undefined : scratchOf(scratch),
     start: start ?? true,
     template: template === undefined ? undefined : validateName(template),
     hypervisorGiven: hypervisor !== undefined,

@@ -1,12 +1,14 @@
 import path from 'node:path';
 import type { CallOptions } from '../config/call-options.ts';
 import { validateName } from '../config/names.ts';
+import type { RootImage } from '../images/roots/root-image.ts';
 import type { Capabilities } from '../hypervisors/capabilities.ts';
 import type { VmmExit } from '../hypervisors/hypervisor.ts';
 import type { VmmEvent } from '../hypervisors/vmm-event.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
 import { attachDevice, type AttachResult, detachDevice } from './attach-device.ts';
 import { tearDown } from './bring-up.ts';
+import type { CommitOptions } from './commit.ts';
 import type { DeviceSpec } from './device-spec.ts';
 import { followEvents, type FollowOptions } from './follow-events.ts';
 import type { ForkOptions } from './fork.ts';
@@ -231,6 +233,16 @@ export class Vm extends VmGuest {
   async snapshot(folder: string, options: SnapshotOptions = {}): Promise<void> {
     const { saveVm } = await import('./snapshot.ts');
     await saveVm(this.held, folder, options);
+  }
+
+  /**
+   * Makes an image of the running VM's root file system, for `Vm.create({ image: NAME })`: its image with what was written above it. Its
+   * commands stand still meanwhile.
+   * @throws {VmError} INVALID_NAME, IMAGE_INVALID, COPY_LIMIT, UNSUPPORTED, AGENT_GONE, AGENT_FAILED, IO, TIMEOUT, ABORTED
+   */
+  async commit(name: string, options: CommitOptions = {}): Promise<RootImage> {
+    const { commitVm } = await import('./commit.ts');
+    return commitVm(this.held, this.agent, name, options);
   }
 
   /**

@@ -82,6 +82,7 @@ export const vmFiles: {
   devices(folder: string): string;
   attached(folder: string): string;
   hugePages(folder: string): string;
+  scratch(folder: string): string;
   daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
 } = {
   /** the configuration as it was given */
@@ -116,6 +117,8 @@ export const vmFiles: {
   attached: (folder) => path.join(folder, 'attached.json'),
   /** how many of the host's huge pages were reserved for the VM */
   hugePages: (folder) => path.join(folder, 'huge-pages.json'),
+  /** disk of the layer that takes what the guest writes to its root image */
+  scratch: (folder) => path.join(folder, 'scratch.img'),
   /** of a device's own process, such as a folder's virtiofsd */
   daemon: (folder, id, what) => path.join(folder, `daemon-${id}.${what}`),
 };

@@ -54,11 +54,11 @@ export function run(): Command {
     .addOption(
       new Option('--cached', 'take one that stands ready from the cache server (`factory init --cache`)').conflicts([
         ...['template', 'hypervisor', 'accel', 'memory', 'cpus', 'kernel', 'initrd', 'append', 'hypervisorPath'],
-        ...['confinement', 'cpuLimit', 'config', 'annotation'],
+        ...['confinement', 'cpuLimit', 'config', 'annotation', 'scratch', 'keep'],
       ]),
     )
     .option('--endpoint <socket>', 'with --cached: where it listens (default: in the runtime folder)')
-    .addOption(new Option('--rm', 'remove the VM at the end; always so without -d'));
+    .addOption(new Option('--rm', 'remove the VM at the end; so without -d and --keep').conflicts('keep'));
   addExecFlags(addPortFlag(addDeviceFlags(addVmFlags(command))), 'most time for boot and command')
     .addOption(
       new Option(
@@ -121,9 +121,17 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
       for (const port of flags.publish ?? []) await vm.forwardPort(parsePortSpec(port));
       await attach(vm, { argv, flags, interrupts, timeoutMs });
     } finally {
-      await vm.remove();
+      await (flags.keep === true ? keep(vm, flags) : vm.remove());
     }
   });
+}
+
+/** Ends the VM and leaves it, with what it wrote. */
+async function keep(vm: Vm, { quiet }: RunFlags): Promise<void> {
+  await vm.stop();
+  await vm.detach();
+  await vm.close();
+  if (quiet !== true) process.stderr.write(`polyvisor: ${vm.name} is kept: start it again, or remove it by rm\n`);
 }
 
 /** Makes a VM when it is called. */

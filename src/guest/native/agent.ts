@@ -129,6 +129,7 @@ class NativeAgent implements GuestAgent {
 
   getFiles(path: string, options: GetFilesOptions = {}): GuestArchive {
     if (!this.features.has('get')) throw this.#lacks('get', 'get');
+    if (options.image === true && !this.features.has('image')) throw this.#lacks('image', 'get');
     return new NativeGet(this.#session, path, options);
   }
 

@@ -34,6 +34,7 @@ export class NativeGet implements GuestArchive, StreamHandler {
     const window = session.windowFor(WINDOW);
     const fields = pathField('source', path).int(Tag.CREDIT, window);
     if (options.followLink === true) fields.int(Tag.FOLLOW, 1);
+    if (options.image === true) fields.int(Tag.IMAGE, 1);
     this.#scope = copyScope('the copy out of the guest', options);
     this.done = this.#done.promise;
     this.#output = new Output(window, { last: 0 }, (bytes) =>

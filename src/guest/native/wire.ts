@@ -104,6 +104,7 @@ export const Tag = {
   ENTRIES: 85,
   BYTES: 86,
   SKIPPED: 87,
+  IMAGE: 88,
 } as const;
 export type Tag = (typeof Tag)[keyof typeof Tag];
 

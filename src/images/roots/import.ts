@@ -33,8 +33,14 @@ export interface ImportOptions {
   name?: string | undefined;
   /** the image meant, when the source holds several */
   ref?: string | undefined;
+  /** take an archive or a folder for a root file system, whatever files it holds; default false */
+  asRoot?: boolean | undefined;
+  /** what the image says of its commands, where that is to differ from what the source says */
+  config?: Partial<RootConfig> | undefined;
   /** bytes of all files at most; default 64 GiB */
   maxBytes?: number | undefined;
+  /** what it was made of, for whoever looks at it; default: the source's digest or its name */
+  identity?: string | undefined;
   onEvent?: ((event: ImportEvent) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -89,7 +95,8 @@ export async function importRoot(options: ImportOptions): Promise<RootImage> {
       );
       if (found.tree.children.size === 0)
         throw new VmError('IMAGE_INVALID', `there are no files in ${source}`, { path: source });
-      makeWorkdir(found);
+      const config = { ...found.config, ...options.config };
+      makeWorkdir(found.tree, config);
       report({ phase: 'write', message: `writing ${name}` });
       const made = path.join(scratch, 'root.erofs');
       const record = await writeErofs(found.tree, made, reader, {
@@ -105,8 +112,8 @@ export async function importRoot(options: ImportOptions): Promise<RootImage> {
           name,
           architecture: hostArchitecture().linux,
           root: { ...record, type: 'erofs' },
-          config: found.config,
-          source: found.identity,
+          config,
+          source: options.identity ?? found.identity,
           stored: new Date().toISOString(),
         },
         { signal },
@@ -123,10 +130,10 @@ export async function importRoot(options: ImportOptions): Promise<RootImage> {
 }
 
 async function fromFolder(source: string, scope: Scope): Promise<Found> {
+  scope.report({ phase: 'read', message: `reading ${source}` });
   const contents = folderContents(source);
   const shipped = await shippedIn(contents, scope);
   if (shipped !== undefined) return merged(shipped, scope);
-  scope.report({ phase: 'read', message: `reading ${source}` });
   const tree = await folderTree(source, scope.limits, scope.options.signal);
   return { tree, config: emptyConfig, name: undefined, identity: path.basename(source) };
 }
@@ -142,7 +149,8 @@ async function fromFile(source: string, scope: Scope): Promise<Found> {
   const contents = await tarContents(scope.reader, archive, source, scope.options.signal);
   const shipped = await shippedIn(contents, scope);
   if (shipped !== undefined) return merged(shipped, scope);
-  const tree = await mergeLayers(scope.reader, [archive], scope.limits, scope.options.signal);
+  const limits = { ...scope.limits, plainNames: scope.options.asRoot };
+  const tree = await mergeLayers(scope.reader, [archive], limits, scope.options.signal);
   return { tree, config: emptyConfig, name: undefined, identity: path.basename(source) };
 }
 
@@ -162,14 +170,16 @@ function archiveBytes({ bytes, entries }: TreeLimits): number {
 
 /** The image in an OCI layout or of `docker save`; undefined when it is neither. One that is both is read as what has digests. */
 async function shippedIn(contents: Contents, { reader, options }: Scope): Promise<ShippedImage | undefined> {
+  if (options.asRoot === true) return noNames(contents, options);
   if ((await contents.find('oci-layout')) !== undefined && (await contents.find('index.json')) !== undefined)
     return readOciLayout(contents, reader, options.ref);
   if ((await contents.find('manifest.json')) !== undefined) return readSaved(contents, reader, options.ref);
-  if (options.ref !== undefined)
-    throw new VmError('INVALID_ARGUMENT', `${contents.source} holds one root file system and no names`, {
-      field: 'ref',
-    });
-  return undefined;
+  return noNames(contents, options);
+}
+
+function noNames(contents: Contents, { ref }: ImportOptions): undefined {
+  if (ref === undefined) return undefined;
+  throw new VmError('INVALID_ARGUMENT', `${contents.source} holds one root file system and no names`, { field: 'ref' });
 }
 
 async function merged(shipped: ShippedImage, scope: Scope): Promise<Found> {
@@ -191,9 +201,9 @@ async function merged(shipped: ShippedImage, scope: Scope): Promise<Found> {
 }
 
 /** A container's runtime makes the working folder when it is missing. */
-function makeWorkdir({ tree, config }: Found): void {
-  if (config.workdir === '') return;
-  const names = config.workdir.split('/').filter((name) => name !== '' && name !== '.');
+function makeWorkdir(tree: FolderNode, { workdir }: RootConfig): void {
+  if (workdir === '') return;
+  const names = workdir.split('/').filter((name) => name !== '' && name !== '.');
   folderAt(tree, names, 0);
 }
 

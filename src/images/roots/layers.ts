@@ -20,6 +20,8 @@ export interface TreeLimits {
   bytes: number;
   /** as for {@link tarEntries} */
   openEnd?: boolean | undefined;
+  /** a name that would be a whiteout in a layer is a file's like any other: there is nothing below */
+  plainNames?: boolean | undefined;
 }
 
 /** Beginnings of names that say what a layer removes from those below (OCI image specification, "Whiteouts"). */
@@ -44,7 +46,7 @@ export async function mergeLayers(
   const root = newFolder(0);
   const left = { ...limits };
   for (const [at, archive] of layers.entries()) {
-    const layer = new Layer(root, at + 1);
+    const layer = new Layer(root, at + 1, limits.plainNames === true);
     for await (const entry of tarEntries(reader, archive, { ...limits, entries: left.entries }, signal)) {
       left.entries -= 1;
       left.bytes -= entry.type === '0' || entry.type === '\0' || entry.type === '7' ? entry.data.size : 0;
@@ -63,10 +65,12 @@ export async function mergeLayers(
 class Layer {
   readonly #root: FolderNode;
   readonly #number: number;
+  readonly #plainNames: boolean;
 
-  constructor(root: FolderNode, number: number) {
+  constructor(root: FolderNode, number: number, plainNames: boolean) {
     this.#root = root;
     this.#number = number;
+    this.#plainNames = plainNames;
   }
 
   add(entry: TarEntry): void {
@@ -76,8 +80,8 @@ class Layer {
     // The guest's kernel fills /dev by itself.
     if (names[0] === 'dev' && isDevice(entry)) return;
     const folder = folderAt(this.#root, names, this.#number);
-    if (name === opaque) return this.#clear(folder);
-    if (name.startsWith(whiteout)) return this.#remove(folder, name.slice(whiteout.length));
+    if (name === opaque && !this.#plainNames) return this.#clear(folder);
+    if (name.startsWith(whiteout) && !this.#plainNames) return this.#remove(folder, name.slice(whiteout.length));
     const there = folder.children.get(name);
     if (entry.type === '1') return this.#link(folder, name, entry);
     const node: TreeNode = { ...attributes(entry), ...this.#kindOf(entry), layer: this.#number };
