@@ -127,7 +127,13 @@ export type {
   VhostUserDevice,
   VsockDevice,
 } from './hypervisors/device.ts';
-export type { LaunchPlan, PlannedFile, PlannedPath, PlannedRequest } from './hypervisors/launch-plan.ts';
+export type {
+  LaunchPlan,
+  OpenDescriptor,
+  PlannedFile,
+  PlannedPath,
+  PlannedRequest,
+} from './hypervisors/launch-plan.ts';
 export { buildDefaultImage, type BuildOptions } from './images/build.ts';
 export { listImages } from './images/store.ts';
 export type { Credentials } from './images/registry/credentials.ts';

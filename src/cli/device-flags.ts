@@ -25,7 +25,9 @@ export function addDeviceFlags(command: Command): Command {
       ),
     )
     .addOption(
-      new Option('--net <network>', 'none (default), user or tap=NAME (repeatable)').argParser(collecting(parseNet)),
+      new Option('--net <network>', 'none (default), user, tap=NAME or macvtap=NAME (repeatable)').argParser(
+        collecting(parseNet),
+      ),
     );
 }
 

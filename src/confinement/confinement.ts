@@ -26,6 +26,8 @@ export interface ConfinementRequest extends ConfinementSubject {
   /** what it opens beside its own folder, its program and libraries */
   paths: readonly { path: string; access: 'read' | 'write'; optional?: boolean | undefined }[];
   networkNamespace?: string | undefined;
+  /** what it inherits open, each by its number */
+  descriptors?: readonly { number: number; path: string }[] | undefined;
   /** default `/` */
   workingFolder?: string | undefined;
   lockMemory?: boolean | undefined;

@@ -14,7 +14,7 @@ import { vmFiles } from '../state/paths.ts';
 import { type JailMount, type JailPlan, terminalMaker } from './jail-plan.ts';
 
 /** Folder, in a jail, of the device nodes that are the VMM's own. */
-const ownDevices = '/dev/.own';
+export const ownDevices = '/dev/.own';
 
 /** The words after `--` of the script that mounts a jail: what it makes device nodes of. */
 export interface BuiltJail {
@@ -89,7 +89,8 @@ export function linkToNode(root: string, device: string): string {
   return ownNode(device);
 }
 
-function ownNode(device: string): string {
+/** Where such a node is in the jail. */
+export function ownNode(device: string): string {
   return path.join(ownDevices, device.slice(1).replaceAll('/', '-'));
 }
 

@@ -69,7 +69,7 @@ export async function conceal(vmm: RunningVmm, file: string, call: CallOptions =
 }
 
 /** Removes the place that something was mounted at, and the folders that were made to lead there, unless another one needs them. */
-function removePlaces({ stateFolder, pid }: RunningVmm, { jail }: ConfinementPlan, file: string): void {
+export function removePlaces({ stateFolder, pid }: RunningVmm, { jail }: ConfinementPlan, file: string): void {
   const root = vmFiles.jail(stateFolder);
   const kept = new Set((jail?.mounts ?? []).map((mount) => mount.path));
   const mounted = readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
@@ -126,7 +126,8 @@ function isShown({ jail }: ConfinementPlan, file: string, readOnly: boolean): bo
   );
 }
 
-async function inNamespace(
+/** Runs a tool where the VMM's mounts are. @throws {VmError} HOST_MISSING, IO */
+export async function inNamespace(
   vmm: RunningVmm,
   plan: ConfinementPlan,
   tool: ToolName,
@@ -152,7 +153,7 @@ function requireSame({ pid }: RunningVmm, seen: Seen): void {
 }
 
 /** As /proc/PID/mountinfo writes it. */
-function escaped(file: string): string {
+export function escaped(file: string): string {
   return file.replaceAll(/[ \t\n\\]/g, (sign) => `\\${sign.charCodeAt(0).toString(8).padStart(3, '0')}`);
 }
 

@@ -26,6 +26,29 @@ done
 exec "$@"
 `;
 
+/** Numbers of descriptors that nothing between us and a VMM has (keeper-script.ts), as far as every shell can name them: by one digit. */
+export const freeDescriptors: readonly number[] = [3, 4, 5, 7, 8, 9];
+
+/** Opens files and runs what follows them: words are how many, number and path of each, the command. */
+const openScript = `
+files=$1
+shift
+while [ "$files" -gt 0 ]; do
+  case $1 in
+    3) exec 3<>"$2" ;;
+    4) exec 4<>"$2" ;;
+    5) exec 5<>"$2" ;;
+    7) exec 7<>"$2" ;;
+    8) exec 8<>"$2" ;;
+    9) exec 9<>"$2" ;;
+    *) exit 1 ;;
+  esac
+  shift 2
+  files=$((files - 1))
+done
+exec "$@"
+`;
+
 /**
  * The commands for a plan. Pure.
  * The VMM's own are `networkNamespace`, the path of the one that it is started in, and `workingFolder`, in the jail.
@@ -39,12 +62,14 @@ export function throughOf(
     networkNamespace,
     workingFolder = '/',
     lockMemory,
+    descriptors = [],
   }: {
     jail: BuiltJail | undefined;
     tools: Tools;
     networkNamespace?: string | undefined;
     workingFolder?: string | undefined;
     lockMemory?: boolean | undefined;
+    descriptors?: readonly { number: number; path: string }[] | undefined;
   },
 ): Through {
   const tool = (name: ToolName): string => {
@@ -58,6 +83,10 @@ export function throughOf(
     : [];
   const program: string[] = [];
   if (networkNamespace !== undefined) program.push(tool('nsenter'), `--net=${networkNamespace}`, '--');
+  if (descriptors.length > 0) {
+    program.push('/bin/sh', '-c', openScript, 'polyvisor-open', `${descriptors.length}`);
+    program.push(...descriptors.flatMap(({ number, path }) => [`${number}`, path]));
+  }
   if (lockMemory === true) program.push(tool('prlimit'), '--memlock=unlimited', '--');
   if (jail !== undefined) {
     // `slave`: what is mounted on the host later can be shown, and what is unmounted there is not held.

@@ -5,7 +5,8 @@ import type { LaunchPlan } from './launch-plan.ts';
 /** What a VMM needs of its confinement. Pure. */
 export function confinementRequest(context: VmContext, plan: LaunchPlan): ConfinementRequest {
   const { id, config, accel, confinement = 'off', cpuLimit, runtimeFolder, stateFolder } = context;
-  const { binary, paths, networkNamespace, largestFileBytes, lockMemory, confinesItself, workingFolder } = plan;
+  const { binary, paths, networkNamespace, largestFileBytes, lockMemory, confinesItself, workingFolder, descriptors } =
+    plan;
   return {
     level: confinesItself === true ? 'off' : confinement,
     id,
@@ -15,6 +16,7 @@ export function confinementRequest(context: VmContext, plan: LaunchPlan): Confin
     binary,
     paths,
     networkNamespace,
+    descriptors,
     largestFileBytes,
     lockMemory,
     memoryMiB: plan.memoryMiB ?? config.memoryMiB,

@@ -14,6 +14,7 @@ import {
   type VfioDevice,
   type VhostUserDevice,
 } from './device.ts';
+import { findMacvtap, type Macvtap } from './macvtap.ts';
 import { checkQcow2 } from './qcow2-header.ts';
 
 /** What of a VM decides whether the host has what a device needs. */
@@ -33,8 +34,7 @@ export async function onHost<D extends Device>(device: D, at: DeviceSurroundings
     case 'block':
       return { ...device, ...(await lookAtDisk(device)) };
     case 'net':
-      await lookAtNetwork(device, at.networkNamespace);
-      return device;
+      return { ...device, ...(await lookAtNetwork(device, at.networkNamespace)) };
     case 'fs':
       return { ...device, path: await folder(device.path) };
     case 'vsock':
@@ -114,20 +114,35 @@ async function socket(device: VhostUserDevice, config: DeviceSurroundings['confi
 }
 
 /** QEMU would make a tap device that isn't there, and nothing would be at its other end. */
-async function lookAtNetwork(device: NetDevice, namespace: string | undefined): Promise<void> {
+async function lookAtNetwork(device: NetDevice, namespace: string | undefined): Promise<Partial<NetDevice>> {
   if (device.vhost === true) await requireNode('/dev/vhost-net', 'Load the module vhost_net, or leave `vhost` out.');
-  if (device.tap === undefined) return;
-  await requireNode('/dev/net/tun', 'Load the module tun, or give this user access.');
+  if (device.tap === undefined) return {};
   const where = namespace === undefined ? '' : ` in the network namespace ${namespace}`;
   const kind = await interfaceKind(device.tap, namespace);
   const wanted = device.tapType ?? 'tap';
+  if (wanted === 'tap') await requireNode('/dev/net/tun', 'Load the module tun, or give this user access.');
   if (kind === undefined)
     throw new VmError('INVALID_ARGUMENT', `there is no network device ${device.tap}${where}`, {
       field: 'tap',
-      advice: `Make it first: \`ip tuntap add ${device.tap} mode tap\`.`,
+      advice:
+        wanted === 'tap'
+          ? `Make it first: \`ip tuntap add ${device.tap} mode tap\`.`
+          : `Make it first: \`ip link add link eth0 name ${device.tap} type macvtap\`.`,
     });
   if (kind !== (wanted === 'tap' ? 'tun' : wanted))
     throw new VmError('INVALID_ARGUMENT', `${device.tap} is no ${wanted} device but ${kind}`, { field: 'tap' });
+  return wanted === 'tap' ? {} : ofMacvtap(device, await findMacvtap(device.tap, namespace));
+}
+
+/** The guest's card has the address of the macvtap, since that hands on only what is for its own. */
+async function ofMacvtap({ tap, mac }: NetDevice, found: Macvtap): Promise<Partial<NetDevice>> {
+  if (mac !== undefined && mac.toLowerCase() !== found.mac)
+    throw new VmError('INVALID_ARGUMENT', `the macvtap ${tap} has the address ${found.mac}, and the card ${mac}`, {
+      field: 'mac',
+      advice: 'Leave `mac` out, or give the macvtap that address (`ip link set dev NAME address MAC`).',
+    });
+  await requireNode(found.node, 'Give this user access.');
+  return { mac: found.mac };
 }
 
 /** What `ip` calls the kind of a network device: `tun` for a tap; undefined when there is none. */

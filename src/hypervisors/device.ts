@@ -38,7 +38,7 @@ export interface NetDevice {
   tap?: string | undefined;
   /** what kind of device `tap` names; default `tap` */
   tapType?: 'tap' | 'macvtap' | undefined;
-  /** made from the VM's id and the device's when absent */
+  /** made from the VM's id and the device's when absent; of a macvtap its own, and no other */
   mac?: string | undefined;
   /** pairs of queues, 1 to 16; default 1 */
   queues?: number | undefined;

@@ -21,6 +21,13 @@ export interface PlannedPath {
   optional?: boolean | undefined;
 }
 
+/** A file that a VMM inherits open. */
+export interface OpenDescriptor {
+  /** one of `freeDescriptors` */
+  number: number;
+  path: string;
+}
+
 /**
  * Everything a VMM is told, as plain data: the result of a pure function of the configuration,
  * so that it can be shown and compared without starting anything.
@@ -33,6 +40,8 @@ export interface LaunchPlan {
   requests: readonly PlannedRequest[];
   /** what it opens, beside its own folder, its program and that program's libraries */
   paths: readonly PlannedPath[];
+  /** files that it has open when it starts, for reading and writing: opened before it is confined, by whoever starts it */
+  descriptors?: readonly OpenDescriptor[] | undefined;
   /** the folder in which it starts: relative paths in its requests begin there; `/` when absent */
   workingFolder?: string | undefined;
   /** path of the network namespace in which it is started; ours when absent */

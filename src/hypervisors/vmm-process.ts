@@ -6,6 +6,7 @@ import { type HostFacts, readHostFacts } from '../config/host.ts';
 import { enterCgroup } from '../confinement/cgroup.ts';
 import { confine } from '../confinement/confinement.ts';
 import { allowFileSize, allowMemory, conceal, reveal, type RunningVmm } from '../confinement/reveal.ts';
+import { endStandIn, withStandIn } from '../confinement/stand-in.ts';
 import { VmError } from '../errors.ts';
 import { lock } from '../state/lock.ts';
 import { vmFiles } from '../state/paths.ts';
@@ -104,12 +105,23 @@ export class VmmProcess {
 
   /** Lets the running VMM see a file of the host; does nothing when it sees everything. @throws {VmError} as `reveal` does */
   async reveal(path: string, options: { readOnly: boolean } & CallOptions): Promise<void> {
+    // What a process that was killed has left in its place.
+    if (path.startsWith('/dev/')) await endStandIn(this.#running(), path);
     await reveal(this.#running(), path, options);
   }
 
   /** Takes away what `reveal` showed. @throws {VmError} as `conceal` does */
   async conceal(path: string, options: CallOptions = {}): Promise<void> {
     await conceal(this.#running(), path, options);
+  }
+
+  /** Shows a device under another one's name while `use` has the VMM open it. @throws {VmError} as `withStandIn` does */
+  async standIn(
+    what: { device: string; as: string },
+    use: () => Promise<void>,
+    options: CallOptions = {},
+  ): Promise<void> {
+    await withStandIn(this.#running(), what, use, options);
   }
 
   /** Lets the running VMM write files of this size. @throws {VmError} HOST_MISSING, IO */

@@ -80,7 +80,8 @@ export function deviceOf(spec: DeviceSpec): AttachedDevice {
       return mountAt === undefined ? { device } : { device, mountAt };
     }
     case 'net':
-      return { device: { ...spec, id, mac: spec.mac ?? madeUpMac() } };
+      // A macvtap has its own.
+      return { device: { ...spec, id, mac: spec.mac ?? (spec.tapType === 'macvtap' ? undefined : madeUpMac()) } };
     default:
       return { device: { ...spec, id } };
   }

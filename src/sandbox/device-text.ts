@@ -36,14 +36,14 @@ export function parseDisk(text: string): DiskSpec {
   };
 }
 
-/** Reads `none`, `user` or `tap=NAME`, a network. @returns undefined for none @throws {VmError} INVALID_ARGUMENT */
+/** Reads `none`, `user`, `tap=NAME` or `macvtap=NAME`, a network. @returns undefined for none @throws {VmError} INVALID_ARGUMENT */
 export function parseNet(text: string): DeviceSpec | undefined {
   if (text === 'none') return undefined;
   if (text === 'user') return { kind: 'net' };
-  const [, tap] = /^tap=(.+)$/.exec(text) ?? [];
-  if (tap !== undefined) return { kind: 'net', tap };
+  const [, tapType, tap] = /^(tap|macvtap)=(.+)$/.exec(text) ?? [];
+  if (tap !== undefined) return tapType === 'macvtap' ? { kind: 'net', tap, tapType } : { kind: 'net', tap };
   throw new VmError('INVALID_ARGUMENT', `${JSON.stringify(text)} is no network`, {
     field: 'net',
-    advice: 'Write none, user, or tap=NAME.',
+    advice: 'Write none, user, tap=NAME or macvtap=NAME.',
   });
 }

@@ -253,7 +253,7 @@ describe('what is wrong', () => {
       () => ({ kind: 'fs', path: file('share'), mountAt: '/proc/x' }),
     ],
     ['a tap that is not there', 'INVALID_ARGUMENT', () => ({ kind: 'net', tap: 'none0' })],
-    ['a macvtap', 'UNSUPPORTED', () => ({ kind: 'net', tap: 'none0', tapType: 'macvtap' })],
+    ['a macvtap that is not there', 'INVALID_ARGUMENT', () => ({ kind: 'net', tap: 'none0', tapType: 'macvtap' })],
     ['a vsock without vhost-vsock', 'HOST_MISSING', () => ({ kind: 'vsock' })],
     ['a device that the host has not', 'FILE_NOT_FOUND', () => ({ kind: 'vfio', address: '0000:ff:1f.7' })],
     [

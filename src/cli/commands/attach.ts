@@ -25,6 +25,7 @@ interface DiskFlags extends AttachFlags {
 
 interface NetFlags extends AttachFlags {
   tap?: string;
+  macvtap?: string;
   mac?: string;
   queues?: number;
 }
@@ -73,10 +74,17 @@ function net(): Command {
     'attach net web --tap tap0 --mac 02:00:00:00:00:01',
   ])
     .option('--tap <name>', 'a tap device of this host (default: the user-mode network of the VMM)')
+    .addOption(new Option('--macvtap <name>', 'a macvtap device of this host, whose address it has').conflicts('tap'))
     .option('--mac <address>', 'its address (default: one is made up)')
     .addOption(new Option('--queues <number>', 'pairs of queues, 1 to 16 (default: 1)').argParser(wholeNumber))
-    .action((name: string, { tap, mac, queues, ...flags }: NetFlags) =>
-      plug(name, flags, { kind: 'net', tap, mac, queues }),
+    .action((name: string, { tap, macvtap, mac, queues, ...flags }: NetFlags) =>
+      plug(name, flags, {
+        kind: 'net',
+        tap: macvtap ?? tap,
+        tapType: macvtap === undefined ? undefined : 'macvtap',
+        mac,
+        queues,
+      }),
     );
 }
 

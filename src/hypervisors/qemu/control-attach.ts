@@ -9,7 +9,8 @@ import { refuseAfterTcgUnplug } from './control-cpus.ts';
 import { looked, plugDevice, unplugDevice } from './control-devices.ts';
 import { clearDaemon, withDaemons } from './control-folders.ts';
 import { concealPaths, withPaths } from './control-paths.ts';
-import { placedRoot, requirePluggable, requireRemovable } from './devices.ts';
+import { placedRoot, requirePluggable, requireRemovable, tapMaker } from './devices.ts';
+import { inherited } from './plan-descriptors.ts';
 import { guestPath, type Placed } from './devices-place.ts';
 import { changeDevices } from './state-devices.ts';
 
@@ -27,6 +28,7 @@ export interface LiveScope {
 export async function addBeforeStart(context: VmContext, device: NamedDevice): Promise<readonly Placed[]> {
   return changeDevices(context.stateFolder, {}, async (before, write) => {
     const devices = [...before, ...(await looked(context, withRoot(before, context), device))];
+    inherited(devices);
     await write(devices);
     return devices;
   });
@@ -60,7 +62,10 @@ async function plugOne({ context, vmm, control }: LiveScope, placed: Placed, cal
       control.session(
         async (qmp, limits) => {
           await seen;
-          await plugDevice(qmp, placed, context, limits);
+          const plug = (): Promise<void> => plugDevice(qmp, placed, context, limits);
+          // Whatever it opens as a tap by name becomes its queue: a macvtap's node answers as a tap does (TUNSETIFF in Linux's tap.c).
+          if (placed.node === undefined) await plug();
+          else await vmm.standIn({ device: placed.node, as: tapMaker }, plug, limits);
         },
         { ...call, timeoutMs: plugMs },
       ),

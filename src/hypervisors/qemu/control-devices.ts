@@ -9,6 +9,7 @@ import type { Device, NamedDevice } from '../device.ts';
 import { onHost } from '../device-host.ts';
 import { checkAmong, checkDevice } from '../device-rules.ts';
 import type { VmContext } from '../hypervisor.ts';
+import { findMacvtap } from '../macvtap.ts';
 import { virtualBytes } from '../qcow2-header.ts';
 import { diskRead, driven, unplug } from './control-plug.ts';
 import { requireOffered } from './devices.ts';
@@ -46,7 +47,17 @@ export async function looked(context: VmContext, present: readonly Placed[], dev
   );
   const placed = placeDevice(present, real, config);
   const sizeBytes = real.kind === 'block' ? await growsTo(real) : undefined;
-  return placed.map((one) => (one.device === real ? { ...one, sizeBytes } : one));
+  const node = await macvtapNode(real, networkNamespace);
+  return placed.map((one) => (one.device === real ? { ...one, sizeBytes, node } : one));
+}
+
+/** The device of the host that is opened for a macvtap. @throws {VmError} HOST_MISSING */
+export async function macvtapNode(
+  device: Placed['device'],
+  networkNamespace: string | undefined,
+): Promise<string | undefined> {
+  if (device.kind !== 'net' || device.tap === undefined || device.tapType !== 'macvtap') return undefined;
+  return (await findMacvtap(device.tap, networkNamespace)).node;
 }
 
 /** What is left to us is decided here, so that what QEMU is told follows from the device alone. */

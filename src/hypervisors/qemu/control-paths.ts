@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { CallOptions } from '../../config/call-options.ts';
+import { VmError } from '../../errors.ts';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { VmmProcess } from '../vmm-process.ts';
 import { pathsOf } from './devices.ts';
@@ -34,7 +35,12 @@ export async function withPaths(
     await plug(seen);
   } catch (error) {
     await seen.catch(() => undefined);
-    for (const path of shown) if (vmm.alive()) await vmm.conceal(path);
+    for (const path of shown) {
+      await vmm.conceal(path).catch((left: unknown) => {
+        // From a VMM that has ended, or is about to, nothing can be taken away any more.
+        if (vmm.alive() && VmError.from(error).code !== 'VMM_GONE') throw left;
+      });
+    }
     throw error;
   }
 }

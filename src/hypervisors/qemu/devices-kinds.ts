@@ -17,7 +17,10 @@ import type { Backend, DeviceParts, Properties } from './devices-parts.ts';
 import { type Controller, machineFamily, type Placed, placeProperties } from './devices-place.ts';
 
 /** What of a VM a device's parts depend on. */
-export type PartsContext = Pick<VmContext, 'id' | 'config' | 'runtimeFolder'>;
+export type PartsContext = Pick<VmContext, 'id' | 'config' | 'accel' | 'runtimeFolder'> & {
+  /** numbers of the files that QEMU has open for a device, by the device's id */
+  descriptors?: ReadonlyMap<string, readonly number[]> | undefined;
+};
 
 /** Ports of the second virtio-serial bus: QEMU's most, less the one for consoles. */
 const serialPorts = 31;
@@ -68,26 +71,26 @@ function netParts(device: NetDevice, at: Properties, context: PartsContext, virt
   const queues = device.queues ?? 1;
   const id = `net-${device.id}`;
   const { iommuPlatform } = context.config;
-  const several = queues > 1 ? { queues } : {};
   const backend: Backend =
     device.tap === undefined
       ? { type: 'netdev', properties: { type: 'user', id } }
-      : {
-          type: 'netdev',
-          properties: {
-            type: 'tap',
-            id,
-            ifname: device.tap,
-            script: 'no',
-            downscript: 'no',
-            vhost: device.vhost === true,
-            ...several,
-          },
-        };
+      : { type: 'netdev', properties: { type: 'tap', id, ...tapProperties(device, device.tap, context) } };
   return {
     backends: [backend],
     device: netFrontend(device, id, queues, iommuPlatform, at, context, virtio),
   };
+}
+
+function tapProperties(
+  device: NetDevice,
+  ifname: string,
+  { descriptors }: PartsContext,
+): { readonly [name: string]: string | number | boolean } {
+  const vhost = device.vhost === true;
+  const open = descriptors?.get(device.id);
+  if (open !== undefined) return { ...(open.length > 1 ? { fds: open.join(':') } : { fd: `${open[0]}` }), vhost };
+  const several = (device.queues ?? 1) > 1 ? { queues: device.queues ?? 1 } : {};
+  return { ifname, script: 'no', downscript: 'no', vhost, ...several };
 }
 
 function netFrontend(
@@ -185,7 +188,10 @@ function vhostUserParts(device: VhostUserDevice, at: Properties, context: PartsC
     const netdev = `net-${id}`;
     backends.push({ type: 'netdev', properties: { type: 'vhost-user', id: netdev, chardev, queues } });
     const { iommuPlatform } = context.config;
-    return { backends, device: netFrontend(device, netdev, queues, iommuPlatform, at, context, virtio) };
+    const frontend = netFrontend(device, netdev, queues, iommuPlatform, at, context, virtio);
+    // Without KVM, 7.2 crashes when the guest's driver starts: it takes the way of KVM's interrupts. One interrupt of the old kind it can.
+    const emulated = context.accel === 'tcg' && machineFamily(context.config.machineType) !== 'microvm';
+    return { backends, device: emulated ? { ...frontend, vectors: 0 } : frontend };
   }
   const driver = virtio(`vhost-user-${type}`);
   const own = type === 'fs' ? { tag: device.tag } : type === 'blk' ? { 'num-queues': queues } : {};

@@ -29,6 +29,8 @@ export interface Placed {
   place: Place;
   /** of a disk that is a file: its size, or that of what it holds */
   sizeBytes?: number | undefined;
+  /** of a macvtap: the device of the host that is opened for it */
+  node?: string | undefined;
   /** the process that serves it, where that is ours */
   daemon?: ProcessIdentity | undefined;
 }

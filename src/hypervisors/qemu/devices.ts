@@ -51,7 +51,6 @@ export function requireOffered(device: Device, config: HypervisorConfig): assert
       break;
     case 'net':
       refuseIf(device.rateLimit !== undefined, 'rateLimit', 'this driver sets no limits of a network');
-      refuseIf(device.tapType === 'macvtap', 'tapType', 'it takes a macvtap only as an open file of another program');
       break;
     case 'fs':
       requireFolder(device, config);
@@ -160,6 +159,9 @@ export function requireRemovable({ device }: Placed, config: HypervisorConfig): 
   });
 }
 
+/** What QEMU opens to get a tap device, whatever its name. */
+export const tapMaker = '/dev/net/tun';
+
 /** What QEMU opens for a device: nothing for one whose files another process serves. */
 export function pathsOf(device: Placeable, config: HypervisorConfig): PlannedPath[] {
   switch (device.kind) {
@@ -173,7 +175,8 @@ export function pathsOf(device: Placeable, config: HypervisorConfig): PlannedPat
     case 'net':
       if (device.tap === undefined) return [{ path: '/etc/resolv.conf', access: 'read', optional: true }];
       return [
-        { path: '/dev/net/tun', access: 'write' },
+        // A macvtap is opened by others, or for the time of the opening only (control-attach.ts).
+        ...(device.tapType === 'macvtap' ? [] : [{ path: tapMaker, access: 'write' } as const]),
         ...(device.vhost === true ? [{ path: '/dev/vhost-net', access: 'write' } as const] : []),
       ];
     case 'vhost-user':

@@ -23,6 +23,7 @@ import { plugSize, unplugSize } from './control-size.ts';
 import { counters } from './control-statistics.ts';
 import { dumpToFile } from './control-dump.ts';
 import { addBeforeStart, attach, detach, type LiveScope } from './control-attach.ts';
+import { macvtapNode } from './control-devices.ts';
 import { requireDaemons, withDaemons } from './control-folders.ts';
 import { migrateFromFile } from './control-migration.ts';
 import { saveMachine } from './control-save.ts';
@@ -209,7 +210,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
 
   /** @param described where the machine of the saved VM is described */
   async #goOn(described: string, options: CallOptions): Promise<void> {
-    const saved = await readSaved(described);
+    const saved = await this.#withNodes(await readSaved(described));
     const scope = callScope('restore of the VM', { timeoutMs: migrationMs, ...options });
     const call = { signal: scope.signal };
     const socket = vmmFiles.migration(this.context.runtimeFolder);
@@ -243,6 +244,15 @@ export class QemuDriver extends ProgramDriver implements Driver {
     } finally {
       scope.release();
     }
+  }
+
+  /** A macvtap may have another node than when the VM was saved. */
+  async #withNodes(saved: SavedMachine): Promise<SavedMachine> {
+    const { networkNamespace } = this.context;
+    const devices: Placed[] = [];
+    for (const placed of saved.devices)
+      devices.push({ ...placed, node: await macvtapNode(placed.device, networkNamespace) });
+    return { ...saved, devices };
   }
 
   async check(options: CallOptions = {}): Promise<void> {

@@ -8,6 +8,7 @@ import { bootDevices, placedRoot } from './devices.ts';
 import { partsOf } from './devices-kinds.ts';
 import { asArguments, quoted } from './devices-parts.ts';
 import { machineFamily, type Placed } from './devices-place.ts';
+import { inherited } from './plan-descriptors.ts';
 import { firmwareArguments, iommuArguments, machineArguments, panicArguments } from './plan-machine.ts';
 import { balloonArguments, memoryArguments, virtioMemArguments } from './plan-memory.ts';
 import { opened } from './plan-paths.ts';
@@ -24,6 +25,7 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
 export function planWith(context: VmContext, binary: string, added: readonly Placed[]): LaunchPlan {
   const { config, runtimeFolder } = context;
   const devices = [...placedRoot(config), ...added];
+  const { descriptors, numbers } = inherited(devices);
   const argv = [
     ...['-name', `${quoted(context.name)},debug-threads=on`],
     ...machineArguments(context),
@@ -35,7 +37,7 @@ export function planWith(context: VmContext, binary: string, added: readonly Pla
     ...consoleLine(runtimeFolder),
     ...iommuArguments(config),
     ...bootDevices(config, runtimeFolder),
-    ...devices.flatMap((placed) => asArguments(partsOf(placed, context))),
+    ...devices.flatMap((placed) => asArguments(partsOf(placed, { ...context, descriptors: numbers }))),
     ...virtioMemArguments(context),
     ...balloonArguments(config),
     ...panicArguments(config),
@@ -53,6 +55,7 @@ export function planWith(context: VmContext, binary: string, added: readonly Pla
     ],
     requests: [],
     networkNamespace: context.networkNamespace,
+    ...(descriptors.length > 0 ? { descriptors } : {}),
     ...opened(context, binary, devices),
   };
 }

@@ -1,8 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { type ConfinementSubject, missingText, planConfinement } from '../../../src/confinement/confinement-plan.ts';
 import type { HostPowers } from '../../../src/confinement/host-powers.ts';
 import type { Seen } from '../../../src/confinement/survey.ts';
-import { throughOf } from '../../../src/confinement/through.ts';
+import { freeDescriptors, throughOf } from '../../../src/confinement/through.ts';
 import { failure } from '../../fakes/failure.ts';
 
 const tools = Object.fromEntries(
@@ -147,4 +148,21 @@ test('who makes terminals gets a node for it though the host has an open one, an
   expect(jail?.mounts).toContainEqual({ path: '/proc', kind: 'folder', readOnly: true, what: 'processes' });
   const user = planConfinement('best', subject, asUser, [maker, processes], 7000).jail?.mounts.map(({ path }) => path);
   expect([user?.includes('/dev/ptmx'), user?.includes('/proc')]).toEqual([true, false]);
+});
+
+test('files that a VMM inherits are opened before it is confined, under numbers that nothing else has', () => {
+  const plan = planConfinement('strict', subject, asRoot, [file('/usr/bin/vmm')], 7000);
+  const descriptors = freeDescriptors.map((number) => ({ number, path: `/dev/tap${number} "'` }));
+  const { program } = throughOf(plan, { jail: undefined, tools, networkNamespace: '/run/netns/a', descriptors });
+  expect(program.slice(0, 4)).toEqual(['/bin/nsenter', '--net=/run/netns/a', '--', '/bin/sh']);
+  expect(program).toContain(`/dev/tap3 "'`);
+  expect(program.indexOf('/bin/setpriv')).toBeGreaterThan(program.indexOf('/dev/tap9 "\''));
+});
+
+test('they are open where they are said to be', () => {
+  const plan = planConfinement('off', subject, asRoot, [], 7000);
+  const descriptors = freeDescriptors.map((number) => ({ number, path: '/dev/null' }));
+  const [program = '', ...words] = throughOf(plan, { jail: undefined, tools, descriptors }).program;
+  const open = execFileSync(program, [...words, 'ls', '-l', '/proc/self/fd'], { encoding: 'utf8' });
+  for (const number of freeDescriptors) expect(open).toContain(`${number} -> /dev/null`);
 });

@@ -45,6 +45,7 @@ it('a network', () => {
   expect(parseNet('none')).toBeUndefined();
   expect(parseNet('user')).toEqual({ kind: 'net' });
   expect(parseNet('tap=tap0')).toEqual({ kind: 'net', tap: 'tap0' });
+  expect(parseNet('macvtap=mv0')).toEqual({ kind: 'net', tap: 'mv0', tapType: 'macvtap' });
   for (const wrong of ['', 'tap', 'tap=', 'bridge', 'USER'])
     expect(codeIn(() => parseNet(wrong))).toBe('INVALID_ARGUMENT');
 });

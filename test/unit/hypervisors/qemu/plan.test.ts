@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { VmConfigInput } from '../../../../src/config/vm-config.ts';
 import type { VmContext } from '../../../../src/hypervisors/hypervisor.ts';
 import { qemu } from '../../../../src/hypervisors/qemu/index.ts';
-import { plan } from '../../../../src/hypervisors/qemu/plan.ts';
+import type { Placed } from '../../../../src/hypervisors/qemu/devices-place.ts';
+import { plan, planWith } from '../../../../src/hypervisors/qemu/plan.ts';
 import { contextFor } from '../fixture.ts';
 
 const binary = '/usr/bin/qemu-system-x86_64';
@@ -264,6 +265,30 @@ describe('what the configuration decides', () => {
       'read /dev/urandom',
       'read? /opt/q/share/qemu',
     ]);
+  });
+});
+
+describe('a macvtap at the start', () => {
+  const card = (id: string, queues: number): Placed => ({
+    device: { kind: 'net', id, tap: id, tapType: 'macvtap', queues, vhost: false, mac: '02:00:00:00:00:01' },
+    place: { bus: 'pci-bridge-0', slot: 1 },
+    node: `/dev/${id}`,
+  });
+
+  it('is opened by others, a file for each queue', () => {
+    const { argv, descriptors, paths } = planWith(contextFor(qemu), binary, [card('one', 1), card('three', 3)]);
+    expect(after(argv, '-netdev')).toEqual(['tap,id=net-one,fd=3,vhost=off', 'tap,id=net-three,fds=4:5:7,vhost=off']);
+    expect(descriptors?.map(({ path, number }) => `${number} ${path}`)).toEqual([
+      '3 /dev/one',
+      '4 /dev/three',
+      '5 /dev/three',
+      '7 /dev/three',
+    ]);
+    expect(paths.map(({ path }) => path)).not.toContain('/dev/net/tun');
+  });
+
+  it('is refused where the numbers are at their end', () => {
+    expect(() => planWith(contextFor(qemu), binary, [card('one', 4), card('two', 3)])).toThrow(/BUSY.* 6 queues/);
   });
 });
 

@@ -1,0 +1,38 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** dpdk-testpmd, as a process at the other end of a vhost-user network card. */
+export interface Testpmd {
+  /** Listens on a socket, and answers every ARP request and every ping, whatever the address. It keeps one CPU busy. */
+  start(socket: string): ChildProcess;
+}
+
+/** Brings it where this checkout has not got it yet. @returns why not, as a text, on a host without Debian's packages */
+export function getTestpmd(): Testpmd | string {
+  const folder = path.resolve('node_modules/.cache/rigs/testpmd');
+  try {
+    const script = fileURLToPath(new URL('testpmd.sh', import.meta.url));
+    execFileSync('/bin/sh', [script, folder], { stdio: ['ignore', 'pipe', 'pipe'] });
+  } catch (error) {
+    return `dpdk-testpmd can't be had: ${(error as { stderr?: Buffer }).stderr?.toString().trim().split('\n').at(-1) ?? ''}`;
+  }
+  const at = path.join(folder, 'usr/lib');
+  const libraries = path.join(at, readdirSync(at).find((name) => name.endsWith('-linux-gnu')) ?? '');
+  const plugins = readdirSync(libraries).filter((name) => /^librte_(net_vhost|mempool_ring)\.so\.\d+$/.test(name));
+  return {
+    start: (socket) =>
+      spawn(
+        path.join(folder, 'usr/bin/dpdk-testpmd'),
+        [
+          ...['-l', '0,1', '--no-huge', '--no-shconf', '--no-telemetry', '-m', '128', '--no-pci'],
+          ...plugins.flatMap((name) => ['-d', path.join(libraries, name)]),
+          ...['--vdev', `net_vhost0,iface=${socket}`],
+          ...['--', '--total-num-mbufs=2048', '--forward-mode=icmpecho', '--auto-start'],
+        ],
+        // Without a terminal it goes on until its stdin ends.
+        { env: { LD_LIBRARY_PATH: libraries }, stdio: ['pipe', 'ignore', 'ignore'] },
+      ),
+  };
+}
