@@ -46,7 +46,7 @@ require_node_modules() {
 }
 
 require_build() {
-  if [ -e dist/.built ] && [ -z "$(find src guest scripts package.json tsconfig*.json -newer dist/.built -print -quit)" ]; then
+  if [ -e dist/.built ] && [ -z "$(find bin src guest scripts package.json tsconfig*.json -newer dist/.built -print -quit)" ]; then
     return 0
   fi
   say 'building (npm run build)'
