@@ -29,6 +29,8 @@ export interface ConfinementPlan {
   noNewPrivileges: boolean;
   /** what it may still do of what root may; `all` of the caller's when nothing is dropped */
   capabilities: readonly string[] | 'all';
+  /** SELinux label of its process; what the policy says when absent */
+  selinuxLabel?: string | undefined;
   /** made anew for it; `user` is how an ordinary user comes by the others */
   namespaces: readonly ('mount' | 'pid' | 'ipc' | 'uts' | 'user')[];
   /** all that it sees of the file system; everything that the caller sees when absent */
@@ -63,6 +65,7 @@ export interface ConfinementSubject {
   /** CPUs' worth of time that it may use; no limit when absent */
   cpuLimit?: number | undefined;
   largestFileBytes?: number | 'unlimited' | undefined;
+  selinuxLabel?: string | undefined;
   /** locks guest memory, or maps hardware into it */
   hugePages: boolean;
 }
@@ -91,7 +94,8 @@ export function planConfinement(
 ): ConfinementPlan {
   const bounded = subject.largestFileBytes === 'unlimited' ? undefined : (subject.largestFileBytes ?? 0);
   const maxFileBytes = bounded === undefined ? undefined : Math.max(logBytes, bounded);
-  const base = { schema: 1 as const, id: subject.id, level, maxFileBytes };
+  const { id, selinuxLabel } = subject;
+  const base = { schema: 1 as const, id, level, maxFileBytes, ...(selinuxLabel === undefined ? {} : { selinuxLabel }) };
   const open = { groups: [], noNewPrivileges: false, capabilities: 'all' as const, namespaces: [] };
   if (level === 'off') return { ...base, ...open, missing: [] };
   const missing = missingMeasures(powers);

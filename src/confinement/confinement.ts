@@ -1,4 +1,4 @@
-import { closeSync, lchownSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, existsSync, lchownSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import path from 'node:path';
 import { VmError } from '../errors.ts';
 import { writeUnflushed } from '../state/atomic-file.ts';
@@ -74,6 +74,7 @@ export async function previewConfinement(request: ConfinementRequest): Promise<C
 export async function confine(request: ConfinementRequest): Promise<Confined> {
   const { level, id, stateFolder, runtimeFolder } = request;
   const powers = await readHostPowers();
+  requireLabels(request, powers);
   const uid = level !== 'off' && powers.ownUid === true ? takeUid(id) : 0;
   const plan = planConfinement(level, request, powers, seenBy(request, powers), uid);
   await writeUnflushed(vmFiles.confinement(stateFolder), `${JSON.stringify(plan, undefined, 2)}\n`);
@@ -102,13 +103,40 @@ export async function releaseConfinement(stateFolder: string, id?: string): Prom
   freeUids(owner);
 }
 
+const selinux = '/sys/fs/selinux';
+
+/** What setpriv needs to give a label (util-linux, sys-utils/setpriv.c). */
+function labelPaths(label: string | undefined): { path: string; access: 'read' | 'write'; optional: true }[] {
+  if (label === undefined) return [];
+  return [
+    { path: selinux, access: 'read', optional: true },
+    { path: '/proc', access: 'write', optional: true },
+  ];
+}
+
+/** @throws {VmError} HOST_MISSING, UNSUPPORTED where a label that is asked for can't be given */
+function requireLabels({ level, selinuxLabel }: ConfinementRequest, powers: HostPowers): void {
+  if (selinuxLabel === undefined) return;
+  const field = 'selinuxProcessLabel';
+  if (!existsSync(path.join(selinux, 'enforce')))
+    throw new VmError('HOST_MISSING', 'this host has no SELinux, by which the VMM could get a label', {
+      field,
+      advice: 'Leave `selinuxProcessLabel` out.',
+    });
+  if (level === 'off' || powers.namespaces !== 'user') return;
+  throw new VmError('UNSUPPORTED', "in an ordinary user's jail, which has no /proc, no label can be given", {
+    field,
+    advice: 'Run polyvisor as root, or use `--confinement off`.',
+  });
+}
+
 /** What the VMM opens, as the host shows it. */
-function seenBy({ level, binary, paths }: ConfinementRequest, powers: HostPowers): Seen[] {
+function seenBy({ level, binary, paths, selinuxLabel }: ConfinementRequest, powers: HostPowers): Seen[] {
   if (level === 'off' || typeof powers.namespaces !== 'string') return [];
   const optional = [...libraryFolders, ...loaderFiles, ...plainDevices, ...commandsFor(binary)].map(
     (file) => ({ path: file, access: file.startsWith('/dev/') ? 'write' : 'read', optional: true }) as const,
   );
-  return survey([...optional, { path: binary, access: 'read' }, ...paths]);
+  return survey([...optional, { path: binary, access: 'read' }, ...labelPaths(selinuxLabel), ...paths]);
 }
 
 /** Folders that a VMM needs when it is a script: `#!` and its interpreter come first. */

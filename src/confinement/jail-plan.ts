@@ -78,7 +78,8 @@ export function planJail(
     if (mounts.some((mount) => mount.path === one.path)) continue;
     if (one.path === '/proc') {
       // The host's would show its processes; an ordinary user may mount none.
-      if (uid !== undefined) mounts.push({ path: one.path, kind: 'folder', readOnly: true, what: 'processes' });
+      if (uid !== undefined)
+        mounts.push({ path: one.path, kind: 'folder', readOnly: one.access === 'read', what: 'processes' });
       continue;
     }
     const closed = uid !== undefined && !all && !mayUse(one, uid, groups);

@@ -122,7 +122,10 @@ function line(root: string, mount: JailMount, source: string, uid: number | unde
     const owner = uid === undefined ? '' : `,uid=${uid},gid=${uid}`;
     return fields('none', place, 'hugetlbfs', `mode=0700${owner}`);
   }
-  if (mount.what === 'processes') return fields('none', place, 'proc', 'ro,nosuid,nodev,noexec,hidepid=2,subset=pid');
+  if (mount.what === 'processes') {
+    const access = mount.readOnly ? 'ro' : 'rw';
+    return fields('none', place, 'proc', `${access},nosuid,nodev,noexec,hidepid=2,subset=pid`);
+  }
   // Flags that the file system has on the host must stay: in a user namespace the kernel insists on it.
   const options = mount.readOnly ? ['bind', 'ro', 'nosuid', ...flags(source)] : ['bind'];
   return fields(source, place, 'none', options.join(','));

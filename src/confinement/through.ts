@@ -105,7 +105,10 @@ export function throughOf(
     );
     program.push(...nodes, tool('unshare'), '--root', jail.root, '--wd', workingFolder, '--');
   }
-  if (plan.noNewPrivileges) program.push(tool('setpriv'), ...privileges(plan), '--');
+  // Last: a label counts from the next program on, and the tools need the caller's.
+  const label = plan.selinuxLabel === undefined ? [] : [`--selinux-label=${plan.selinuxLabel}`];
+  const last = [...label, ...(plan.noNewPrivileges ? privileges(plan) : [])];
+  if (last.length > 0) program.push(tool('setpriv'), ...last, '--');
   return { keeper, program };
 }
 

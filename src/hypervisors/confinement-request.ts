@@ -5,8 +5,7 @@ import type { LaunchPlan } from './launch-plan.ts';
 /** What a VMM needs of its confinement. Pure. */
 export function confinementRequest(context: VmContext, plan: LaunchPlan): ConfinementRequest {
   const { id, config, accel, confinement = 'off', cpuLimit, runtimeFolder, stateFolder } = context;
-  const { binary, paths, networkNamespace, largestFileBytes, lockMemory, confinesItself, workingFolder, descriptors } =
-    plan;
+  const { binary, paths, networkNamespace, largestFileBytes, lockMemory, confinesItself, workingFolder } = plan;
   return {
     level: confinesItself === true ? 'off' : confinement,
     id,
@@ -16,7 +15,8 @@ export function confinementRequest(context: VmContext, plan: LaunchPlan): Confin
     binary,
     paths,
     networkNamespace,
-    descriptors,
+    descriptors: plan.descriptors,
+    selinuxLabel: plan.selinuxLabel,
     largestFileBytes,
     lockMemory,
     memoryMiB: plan.memoryMiB ?? config.memoryMiB,

@@ -26,7 +26,7 @@ export interface BlockDevice {
   ioThread?: boolean | undefined;
   /** what the guest reads as its serial number: at most 20 characters */
   serial?: string | undefined;
-  /** reading and writing together; Firecracker and Cloud Hypervisor */
+  /** reading and writing together; QEMU, Firecracker and Cloud Hypervisor */
   rateLimit?: RateLimit | undefined;
 }
 
@@ -104,7 +104,7 @@ export interface VhostUserDevice {
   tag?: string | undefined;
   /** of `net`; made up when absent */
   mac?: string | undefined;
-  /** of `net` and `blk`; default 1 */
+  /** of `net`, `blk` and `scsi`; default 1 */
   queues?: number | undefined;
 }
 

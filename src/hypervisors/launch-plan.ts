@@ -55,6 +55,8 @@ export interface LaunchPlan {
   memoryMiB?: number | undefined;
   /** it comes with a jailer of its own, which is used instead of our confinement */
   confinesItself?: boolean | undefined;
+  /** SELinux label of its process */
+  selinuxLabel?: string | undefined;
   /** it locks memory, or lets devices write into it */
   lockMemory?: boolean | undefined;
 }

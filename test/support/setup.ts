@@ -18,6 +18,10 @@ for (const name of ['XDG_RUNTIME_DIR', 'XDG_STATE_HOME', 'XDG_CACHE_HOME', 'XDG_
   delete process.env[name];
 }
 
+// Another QEMU than the host's, and the tools beside it.
+const { POLYVISOR_QEMU: otherQemu, PATH: searchPath = '' } = process.env;
+if (otherQemu !== undefined) process.env['PATH'] = `${path.dirname(otherQemu)}${path.delimiter}${searchPath}`;
+
 // The folders that stay when the last machine is gone: whatever a test leaves below them is its own.
 const { privateFolders, cache, templates, snapshots } = places();
 for (const folder of [...privateFolders, templates, snapshots]) mkdirSync(folder, { recursive: true, mode: 0o700 });

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -19,6 +19,8 @@ import { smallGuest } from './guest.ts';
 const root = process.geteuid?.() === 0;
 const virtiofsd = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd'].find((file) => existsSync(file));
 const testpmd = root ? getTestpmd() : 'it needs root';
+/** None of Debian's packages has it. */
+const vhostScsi = spawnSync('/bin/sh', ['-c', 'command -v vhost-device-scsi'], { encoding: 'utf8' }).stdout.trim();
 const namespace = `pv-served-${process.pid}`;
 
 let folder: string;
@@ -158,6 +160,24 @@ describe('what another process serves', () => {
         'from the host',
       );
       await vm.detachDevice('folder');
+    } finally {
+      await ended(server);
+      rmSync(socket, { force: true });
+    }
+  });
+
+  it.skipIf(vhostScsi === '')('SCSI disks, by vhost-device-scsi (`cargo install`)', async () => {
+    writeFileSync(file('scsi'), Buffer.alloc(1 << 20, 'by SCSI'));
+    const socket = file('scsi.sock');
+    const server = spawn(vhostScsi, ['--read-only', '--socket-path', socket, file('scsi')], { stdio: 'ignore' });
+    try {
+      await listening(server, socket);
+      await vm.attachDevice({ kind: 'vhost-user', id: 'disks', type: 'scsi', socket });
+      // Of this kind QEMU can't be asked whether the guest drives it.
+      await sh('until [ -b /dev/sda ]; do sleep 0.1; done');
+      expect(await sh('head -c 7 /dev/sda')).toBe('by SCSI');
+      await vm.detachDevice('disks');
+      expect(await sh('ls /sys/block')).toBe('');
     } finally {
       await ended(server);
       rmSync(socket, { force: true });

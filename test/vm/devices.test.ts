@@ -134,6 +134,23 @@ describe('disks while it runs', () => {
     expect(await disks()).toBe('vda');
   });
 
+  it('keep to their limits', async () => {
+    const twoMiB = Buffer.alloc(2 * mib, 'slow');
+    await vm.attachDevice({
+      kind: 'block',
+      id: 'slow',
+      path: disk('slow', twoMiB),
+      rateLimit: { bytesPerSecond: mib, operationsPerSecond: 100_000 },
+    });
+    const began = performance.now();
+    await sh('cat /dev/vdb >/dev/null');
+    // The first second's worth may come at once.
+    expect(performance.now() - began).toBeGreaterThan(700);
+    await vm.detachDevice('slow');
+    await vm.attachDevice({ kind: 'block', id: 'slow', path: disk('slow', twoMiB) });
+    await vm.detachDevice('slow');
+  });
+
   it('in qcow2, on a base only when it is named', async () => {
     const base = disk('base');
     execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', file('top.qcow2')]);

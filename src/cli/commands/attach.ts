@@ -6,7 +6,7 @@ import { parseDisk, parseFolder } from '../../sandbox/device-text.ts';
 import { newCommand } from '../command.ts';
 import { orUsageError } from '../device-flags.ts';
 import { interruptible } from '../interrupts.ts';
-import { timeMs, wholeNumber } from '../option-values.ts';
+import { byteCount, timeMs, wholeNumber } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 
 interface AttachFlags {
@@ -21,6 +21,8 @@ interface DiskFlags extends AttachFlags {
   direct?: boolean;
   aio?: DiskSpec['aio'];
   ioThread?: boolean;
+  bps?: number;
+  iops?: number;
 }
 
 interface NetFlags extends AttachFlags {
@@ -56,15 +58,20 @@ function disk(): Command {
     .option('--direct', "past the host's page cache")
     .addOption(new Option('--aio <way>', 'how it is read and written').choices(['threads', 'native', 'io_uring']))
     .option('--io-thread', 'served by a thread of its own')
-    .action((name: string, spec: DiskSpec, { driver, serial: text, direct, aio, ioThread, ...flags }: DiskFlags) =>
-      plug(name, flags, {
-        ...spec,
-        driver,
-        serial: text,
-        aio,
-        ioThread,
-        cache: direct === true ? { direct } : undefined,
-      }),
+    .addOption(new Option('--bps <size>', 'bytes a second, read and written, such as 50M').argParser(byteCount))
+    .addOption(new Option('--iops <number>', 'reads and writes a second').argParser(wholeNumber))
+    .action(
+      (name: string, spec: DiskSpec, { serial: text, direct, bps, iops, driver, aio, ioThread, ...flags }: DiskFlags) =>
+        plug(name, flags, {
+          ...spec,
+          driver,
+          serial: text,
+          aio,
+          ioThread,
+          cache: direct === true ? { direct } : undefined,
+          rateLimit:
+            bps === undefined && iops === undefined ? undefined : { bytesPerSecond: bps, operationsPerSecond: iops },
+        }),
     );
 }
 

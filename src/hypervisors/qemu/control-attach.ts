@@ -16,6 +16,8 @@ import { changeDevices } from './state-devices.ts';
 
 /** Milliseconds for a guest to take a device, or to let go of one, when the caller gives no limit. */
 const plugMs = 30_000;
+/** Context ids of a vsock that are tried: they are drawn from 2^31, so the second is hardly ever needed. */
+const contextIdTries = 8;
 
 /** A QEMU, and how it is asked. */
 export interface LiveScope {
@@ -43,17 +45,30 @@ export async function attach(scope: LiveScope, device: NamedDevice, options: Cal
   const { context } = scope;
   return within(`hot-plug of ${device.id}`, options, async (call) => {
     await refuseAfterTcgUnplug(context, 'hotplugAddDevice');
-    return changeDevices(context.stateFolder, call, async (before, write) => {
-      const wanted = await looked(context, withRoot(before, context), device);
-      requirePluggable(device, context.config);
-      let devices = before;
-      for (const placed of wanted) {
-        devices = [...devices, ...(await plugOne(scope, placed, call))];
-        await write(devices);
-      }
-      return whereabouts(devices, context);
-    });
+    return changeDevices(context.stateFolder, call, (before, write) =>
+      withFreeContextId(device, async () => {
+        const wanted = await looked(context, withRoot(before, context), device);
+        requirePluggable(device, context.config);
+        let devices = before;
+        for (const placed of wanted) {
+          devices = [...devices, ...(await plugOne(scope, placed, call))];
+          await write(devices);
+        }
+        return whereabouts(devices, context);
+      }),
+    );
   });
+}
+
+/** Only the kernel knows which context ids are taken, and gives each to one VM: where the id is ours to choose, another one is tried. */
+async function withFreeContextId<T>(device: NamedDevice, plug: () => Promise<T>): Promise<T> {
+  for (let left = device.kind === 'vsock' && device.contextId === undefined ? contextIdTries : 1; ; left--) {
+    try {
+      return await plug();
+    } catch (error) {
+      if (left === 1 || VmError.from(error).code !== 'BUSY') throw error;
+    }
+  }
 }
 
 async function plugOne({ context, vmm, control }: LiveScope, placed: Placed, call: CallOptions): Promise<Placed[]> {

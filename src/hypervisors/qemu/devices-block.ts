@@ -26,11 +26,28 @@ export function blockParts(
   const thread = `thread-${id}`;
   const backends: Backend[] = [
     ...(threaded ? [{ type: 'object', properties: { 'qom-type': 'iothread', id: thread } } as const] : []),
-    { type: 'blockdev', properties: { 'node-name': drive, ...imageNode(device, config) } },
+    ...limited(device, drive, imageNode(device, config)),
   ];
   if (driver === 'virtio-scsi') return { backends, device: { driver: 'scsi-hd', id, drive, ...serial, ...at } };
   const own = { ...(threaded ? { iothread: thread } : {}), ...(config.iommuPlatform ? { iommu_platform: true } : {}) };
   return { backends, device: { driver: virtio('virtio-blk'), id, drive, ...serial, ...own, ...at } };
+}
+
+/** An image, below a node that keeps to its limits where it has some. */
+function limited({ id, rateLimit }: BlockDevice, drive: string, image: Properties): Backend[] {
+  if (rateLimit === undefined) return [{ type: 'blockdev', properties: { 'node-name': drive, ...image } }];
+  const group = `limit-${id}`;
+  const { bytesPerSecond, operationsPerSecond } = rateLimit;
+  const limits = { ...perSecond('bps-total', bytesPerSecond), ...perSecond('iops-total', operationsPerSecond) };
+  return [
+    { type: 'object', properties: { 'qom-type': 'throttle-group', id: group, limits } },
+    { type: 'blockdev', properties: { 'node-name': drive, driver: 'throttle', 'throttle-group': group, file: image } },
+  ];
+}
+
+/** A burst takes what a second allows, and no more (docs/throttle.txt of QEMU: by default it would be a tenth of that). */
+function perSecond(name: string, most: number | undefined): Properties {
+  return most === undefined ? {} : { [name]: most, [`${name}-max`]: most, [`${name}-max-length`]: 1 };
 }
 
 function nodeName(id: string): string {

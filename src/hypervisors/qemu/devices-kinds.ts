@@ -194,6 +194,11 @@ function vhostUserParts(device: VhostUserDevice, at: Properties, context: PartsC
     return { backends, device: emulated ? { ...frontend, vectors: 0 } : frontend };
   }
   const driver = virtio(`vhost-user-${type}`);
-  const own = type === 'fs' ? { tag: device.tag } : type === 'blk' ? { 'num-queues': queues } : {};
+  const own = {
+    blk: { 'num-queues': queues },
+    // QEMU itself would want a word of every change of the disks, which servers other than its own don't speak.
+    scsi: { num_queues: queues, param_change: false },
+    fs: { tag: device.tag },
+  }[type];
   return { backends, device: { driver, id, chardev, ...own, ...at } };
 }

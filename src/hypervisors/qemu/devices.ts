@@ -50,7 +50,11 @@ export function requireOffered(device: Device, config: HypervisorConfig): assert
       requireDisk(device, config);
       break;
     case 'net':
-      refuseIf(device.rateLimit !== undefined, 'rateLimit', 'this driver sets no limits of a network');
+      refuseIf(
+        device.rateLimit !== undefined,
+        'rateLimit',
+        'it limits no networks; shape the tap on the host (`tc qdisc`)',
+      );
       break;
     case 'fs':
       requireFolder(device, config);
@@ -83,7 +87,6 @@ function requireDisk(device: BlockDevice, config: HypervisorConfig): void {
     'driver',
     'virtio-blk-ccw is for the channel subsystem of s390x',
   );
-  refuseIf(device.rateLimit !== undefined, 'rateLimit', 'this driver sets no limits of a disk');
   const driver = blockDriver(device, config);
   refuseIf(driver !== 'virtio-blk' && device.ioThread === true, 'ioThread', `a disk on ${driver} has none of its own`);
   if (driver !== 'nvdimm') return;
@@ -91,6 +94,7 @@ function requireDisk(device: BlockDevice, config: HypervisorConfig): void {
   refuseIf(device.serial !== undefined, 'serial', 'an nvdimm has none');
   refuseIf(device.cache?.direct === true, 'cache.direct', "an nvdimm is the host's page cache");
   refuseIf(device.aio !== undefined, 'aio', 'an nvdimm is memory');
+  refuseIf(device.rateLimit !== undefined, 'rateLimit', 'an nvdimm is memory');
   if (config.blockDeviceDriver === 'nvdimm') return;
   throw new VmError('INVALID_CONFIG', 'this VM was made without a place for nvdimms', {
     field: 'blockDeviceDriver',

@@ -26,6 +26,7 @@ const advice: readonly [pattern: RegExp, advice: string][] = [
     /unable to find CPU model|Property .* not found/i,
     'This QEMU lacks that CPU model or feature; `qemu-system-x86_64 -cpu help` lists them.',
   ],
+  [/guest cid/i, 'Another VM has the context id of its vsock: start it again, or choose another.'],
   [/seccomp/i, 'This QEMU was built without its sandbox; install one that has it.'],
 ];
 
@@ -52,6 +53,7 @@ const plugMeanings: readonly [pattern: RegExp, code: 'BUSY' | 'UNSUPPORTED' | 'I
     'BUSY',
     'Another VM or program writes to it, or reads it while this VM is to write. Detach it there, or attach it read-only in both.',
   ],
+  [/guest cid/i, 'BUSY', 'Another VM has this context id: choose another, or leave `contextId` out.'],
   [
     /aio=native was specified|does not support O_DIRECT|io_uring|Unable to use (linux )?(native )?aio/i,
     'UNSUPPORTED',

@@ -1,7 +1,5 @@
 import type { FieldUse } from '../../config/field-use.ts';
 
-const later = 'this version of the QEMU driver does not offer it yet';
-
 /** Which configuration fields QEMU uses, and QEMU's own defaults. */
 export const fields: FieldUse = {
   hypervisor: 'qemu',
@@ -57,6 +55,7 @@ export const fields: FieldUse = {
     pcieRootPorts: true,
     disableVhostNet: true,
     enableVhostUserStore: true,
+    selinuxProcessLabel: true,
     sharedFs: true,
     vhostUserStorePath: true,
     virtioFsCache: true,
@@ -72,13 +71,12 @@ export const fields: FieldUse = {
     hypervisorCtlPathList: 'QEMU has no control program',
     jailerPathList: 'QEMU has no jailer',
     disableImageNvdimm: 'the root image is a virtio-blk disk, never an nvdimm',
-    guestHookPath: later,
+    guestHookPath: 'the agent runs commands when they are asked for, and no hooks of the guest',
     hypervisorCtlPath: 'QEMU has no control program',
     jailerPath: 'QEMU has no jailer',
-    selinuxProcessLabel: later,
     useVsock: 'its way to the agent is a virtio-serial port, which needs nothing of the host',
     virtioFsCacheSizeMiB: 'no release of QEMU has a window for direct access (DAX)',
-    vmId: later,
+    vmId: 'a clone is a VM with an id of its own, which this library makes',
   },
   defaults: { machineType: 'q35', blockDeviceDriver: 'virtio-blk' },
 };

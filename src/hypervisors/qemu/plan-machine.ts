@@ -54,10 +54,11 @@ export function panicArguments({ guestMemoryDumpPath, machineType }: HypervisorC
 
 /**
  * TCG offers all it can emulate but `erms`: with that flag kernel and C library copy by `rep movsb`, which is emulated byte by byte
- * and takes three times as long as the other way.
+ * and takes three times as long as the other way. `fsrm`, which TCG has since QEMU 9, is nothing without it: Linux then leaves out a check of its
+ * `memmove` (arch/x86/lib/memmove_64.S) and hangs.
  */
 function cpu({ config, accel }: VmContext, kind: MachineFamily): string {
-  const emulated = kind === 'virt' ? 'max' : 'max,-erms';
+  const emulated = kind === 'virt' ? 'max' : 'max,-erms,-fsrm';
   return [config.cpuModel ?? (accel === 'kvm' ? 'host' : emulated), ...config.cpuFeatures].join(',');
 }
 

@@ -55,6 +55,7 @@ export function planWith(context: VmContext, binary: string, added: readonly Pla
     ],
     requests: [],
     networkNamespace: context.networkNamespace,
+    ...(config.selinuxProcessLabel === undefined ? {} : { selinuxLabel: config.selinuxProcessLabel }),
     ...(descriptors.length > 0 ? { descriptors } : {}),
     ...opened(context, binary, devices),
   };

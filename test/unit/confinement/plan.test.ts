@@ -150,6 +150,21 @@ test('who makes terminals gets a node for it though the host has an open one, an
   expect([user?.includes('/dev/ptmx'), user?.includes('/proc')]).toEqual([true, false]);
 });
 
+test('an SELinux label is given by the last of the tools, with or without other measures', () => {
+  const label = 'system_u:system_r:container_kvm_t:s0:c1,c2';
+  const labelled = { ...subject, selinuxLabel: label };
+  const strict = planConfinement('strict', labelled, asRoot, [file('/usr/bin/vmm')], 7000);
+  const { program } = throughOf(strict, { jail: undefined, tools });
+  expect(program.slice(program.indexOf('/bin/setpriv'))).toEqual(
+    expect.arrayContaining([`--selinux-label=${label}`, '--no-new-privs', '--reuid=7000']),
+  );
+  expect(throughOf(planConfinement('off', labelled, asRoot, [], 7000), { jail: undefined, tools }).program).toEqual([
+    '/bin/setpriv',
+    `--selinux-label=${label}`,
+    '--',
+  ]);
+});
+
 test('files that a VMM inherits are opened before it is confined, under numbers that nothing else has', () => {
   const plan = planConfinement('strict', subject, asRoot, [file('/usr/bin/vmm')], 7000);
   const descriptors = freeDescriptors.map((number) => ({ number, path: `/dev/tap${number} "'` }));

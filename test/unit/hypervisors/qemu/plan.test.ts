@@ -20,7 +20,7 @@ describe('the whole plan', () => {
       "-name paper,debug-threads=on
       -machine q35,usb=off,vmport=off,hpet=off,graphics=off,sata=off,mem-merge=on,dump-guest-core=off
       -accel tcg,thread=multi
-      -cpu max,-erms
+      -cpu max,-erms,-fsrm
       -smp cpus=1,maxcpus=8
       -m size=2048M,slots=10,maxmem=16000M
       -no-user-config
@@ -177,7 +177,7 @@ describe('words that could mean more than they say', () => {
 
 describe('what the configuration decides', () => {
   it('the accelerator, and with it the CPU', () => {
-    expect([after(argvOf(), '-accel'), after(argvOf(), '-cpu')]).toEqual([['tcg,thread=multi'], ['max,-erms']]);
+    expect([after(argvOf(), '-accel'), after(argvOf(), '-cpu')]).toEqual([['tcg,thread=multi'], ['max,-erms,-fsrm']]);
     const kvm = argvOf({}, { accel: 'kvm' });
     expect([after(kvm, '-accel'), after(kvm, '-cpu')]).toEqual([['kvm'], ['host']]);
   });
