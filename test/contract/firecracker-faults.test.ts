@@ -1,61 +1,29 @@
-import { existsSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { failure } from '../fakes/failure.ts';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readHostFacts } from '../../src/config/host.ts';
-import { completeConfig } from '../../src/config/complete.ts';
 import type { VmConfigInput } from '../../src/config/vm-config.ts';
 import type { BlockDevice, Device } from '../../src/hypervisors/device.ts';
 import { firecracker } from '../../src/hypervisors/firecracker/index.ts';
 import { clearJail } from '../../src/hypervisors/firecracker/control-jail.ts';
 import { savedFiles } from '../../src/hypervisors/firecracker/state-saved.ts';
-import type { Hypervisor, VmContext } from '../../src/hypervisors/hypervisor.ts';
-import { manage } from '../../src/hypervisors/lifecycle.ts';
-import { VmStore } from '../../src/state/store.ts';
 import { fakeFirecracker } from '../fakes/firecracker/program.ts';
 import { scratch } from '../fakes/programs.ts';
+import { type PlayedMachine, withPlayed } from './played-machine.ts';
 
 const at = scratch();
 let serial = 0;
 
-interface Machine {
-  hypervisor: Hypervisor;
-  context: VmContext;
-}
-
-/** A VM of a played Firecracker, which goes wrong as it is told; all is cleared in the end, or the leak fixture tells. */
+/** A VM of a played Firecracker, which goes wrong as it is told. */
 async function withMachine(
   { version = '1.17.0', fault, ...input }: VmConfigInput & { version?: string; fault?: string },
-  use: (machine: Machine) => Promise<void>,
+  use: (machine: PlayedMachine) => Promise<void>,
 ): Promise<void> {
   const program = path.join(at.folder, `firecracker-${version}-${++serial}`);
   writeFileSync(program, fakeFirecracker({ version, fault }), { mode: 0o755 });
   const files = { kernel: at.write('kernel', '\x7fELF'), initrd: at.write('initrd', 'initrd') };
-  const host = await readHostFacts();
-  const given = { ...files, hypervisorPath: program, memoryMiB: 256, ...input };
-  const config = completeConfig(given, { fields: firecracker.fields, host });
-  const store = new VmStore();
-  const name = `fault-${process.pid}-${serial}`;
-  const { id, runtimeFolder } = await store.create({ name, hypervisor: firecracker.type });
-  const stateFolder = store.folder(name);
-  const context: VmContext = {
-    id,
-    name,
-    config,
-    accel: 'kvm',
-    hostMemoryMiB: 4096,
-    runtimeFolder,
-    stateFolder,
-    pruneArgv: [],
-  };
-  const hypervisor = manage(firecracker, context);
-  try {
-    await use({ hypervisor, context });
-  } finally {
-    if (hypervisor.state === 'running' || hypervisor.state === 'paused') await hypervisor.kill();
-    await hypervisor.cleanup();
-    await store.remove(name);
-  }
+  await withPlayed(firecracker, { ...files, hypervisorPath: program, memoryMiB: 256, ...input }, use);
 }
 
 const disk = (id: string, change: Partial<BlockDevice> = {}): BlockDevice => {
@@ -114,7 +82,60 @@ describe('a Firecracker that goes wrong at its start', () => {
     }));
 });
 
+describe('a Firecracker that goes wrong while it runs', () => {
+  it.each<[fault: string, code: string]>([
+    ['die', 'VMM_GONE'],
+    ['refuse', 'VMM_FAILED'],
+    ['half', 'VMM_GONE'],
+    ['silence', 'TIMEOUT'],
+  ])('by %s, asked to pause', (fault, code) =>
+    withMachine({ fault: `PATCH /vm:${fault}` }, async ({ hypervisor }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      expect((await failure(hypervisor.pause({ timeoutMs: 1000 }))).code).toBe(code);
+      expect(await hypervisor.pids()).toHaveLength(fault === 'die' ? 0 : 1);
+    }),
+  );
+
+  it('and writes no snapshot: nothing of one is left', () =>
+    withMachine({ fault: 'PUT /snapshot/create:refuse' }, async ({ hypervisor, context }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      const [folder, before] = [at.file('snapshot'), readdirSync(context.runtimeFolder)];
+      mkdirSync(folder);
+      await hypervisor.pause();
+      expect((await failure(hypervisor.save(folder))).code).toBe('VMM_FAILED');
+      expect(readdirSync(folder)).toEqual([]);
+      expect(readdirSync(context.runtimeFolder)).toEqual(before);
+      await hypervisor.resume();
+    }));
+});
+
+it.each([
+  ['Firecracker v1.16.1', '1.16.1'],
+  ['Firecracker v1.14.0\n\nSupported snapshot data format versions: v8.0.0', '1.14.0'],
+  ['Firecracker v1.17.0-dev', '1.17.0-dev'],
+])('says its version as %j', async (text, version) => {
+  const program = at.script('firecracker', `printf '%s\\n' '${text}'`);
+  expect(await firecracker.probe(await readHostFacts(), program)).toMatchObject({ usable: true, version });
+});
+
+it('a release that is too old says which one is not', async () => {
+  const program = at.script('firecracker', "echo 'Firecracker v1.13.1'");
+  const { usable, findings } = await firecracker.probe(await readHostFacts(), program);
+  expect([usable, findings[0]?.problem]).toEqual([false, expect.stringContaining('the oldest that works is 1.14')]);
+});
+
 describe('devices that cannot be', () => {
+  it('a tap that is missing, at the start and later', () =>
+    withMachine({}, async ({ hypervisor }) => {
+      const card: Device = { kind: 'net', id: 'n', tap: 'tap-none' };
+      await hypervisor.create();
+      expect((await failure(hypervisor.addDevice(card))).code).toBe('INVALID_ARGUMENT');
+      await hypervisor.start();
+      expect((await failure(hypervisor.hotplugAddDevice(card))).code).toBe('INVALID_ARGUMENT');
+    }));
+
   it('a ninth disk that is swapped in, one that may not be written, and one that was there', () =>
     withMachine({ version: '1.15.0' }, async ({ hypervisor }) => {
       await hypervisor.create();
@@ -174,7 +195,14 @@ describe('devices that cannot be', () => {
 
 describe('snapshots that cannot be loaded', () => {
   it.each<[what: string, spoil: (folder: string) => void, version: string, code: string]>([
-    ['a missing memory file', (folder) => truncateSync(savedFiles.memory(folder), 0), '1.17.0', 'FILE_INVALID'],
+    ['a missing memory file', (folder) => rmSync(savedFiles.memory(folder)), '1.17.0', 'FILE_NOT_FOUND'],
+    ['an empty one', (folder) => truncateSync(savedFiles.memory(folder), 0), '1.17.0', 'FILE_INVALID'],
+    [
+      "another VMM's",
+      (folder) => renameSync(savedFiles.machine(folder), path.join(folder, 'cloud-hypervisor.json')),
+      '1.17.0',
+      'FILE_NOT_FOUND',
+    ],
     ['no machine', (folder) => writeFileSync(savedFiles.machine(folder), '{"schema":1}'), '1.17.0', 'STATE_INVALID'],
     ["a newer version's", () => undefined, '1.16.1', 'HYPERVISOR_TOO_OLD'],
     ['a broken state', (folder) => writeFileSync(savedFiles.state(folder), '{'), '1.17.0', 'START_FAILED'],

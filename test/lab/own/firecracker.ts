@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -131,6 +140,23 @@ export function describeOwn(jailer: string): void {
       ),
     );
   });
+
+  it('firecracker: a jail whose VM and owner are gone is cleared by whoever comes, mounts and cgroups included', () =>
+    inFolder(() =>
+      withVm({ jailerPath: jailer }, [disk('left', { readOnly: true })], async (vm) => {
+        const { id, runtimeFolder, stateFolder } = vm.context;
+        await vm.hypervisor.kill();
+        const left = (): string[] => [
+          ...readFileSync('/proc/self/mountinfo', 'utf8')
+            .split('\n')
+            .filter((line) => line.includes(id)),
+          ...readdirSync(runtimeFolder).filter((name) => existsSync(path.join(runtimeFolder, name, id))),
+        ];
+        expect(left()).not.toEqual([]);
+        await firecracker.release?.({ id, stateFolder });
+        expect(left()).toEqual([]);
+      }),
+    ));
 
   it('firecracker: builds a snapshot on the one before it', () =>
     inFolder(async () => {

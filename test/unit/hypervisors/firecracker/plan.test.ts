@@ -92,6 +92,15 @@ describe('the plan', () => {
     );
   });
 
+  it('refuses an id that the jailer does not take', () => {
+    for (const id of ['x'.repeat(65), 'under_score', '']) {
+      const context = contextFor(firecracker, { jailerPath: '/usr/bin/jailer' }, { id });
+      expect(() => firecracker.plan(context, '/usr/bin/firecracker')).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT', facts: expect.objectContaining({ field: 'id' }) }),
+      );
+    }
+  });
+
   it('refuses a jail whose sockets would have too long paths', () => {
     const context = contextFor(firecracker, { jailerPath: '/usr/bin/jailer' }, { runtimeFolder: `/${'x'.repeat(70)}` });
     expect(() => firecracker.plan(context, '/usr/bin/firecracker')).toThrow(/path over 107 bytes/);
