@@ -23,7 +23,9 @@ const devices = [
   'vhost-user-scsi-pci vhost-vsock-pci virtio-9p-pci virtio-balloon-pci virtio-blk-pci virtio-mem-pci virtio-net-pci virtio-rng-device',
   'virtio-rng-pci virtio-scsi-pci virtio-serial-device virtio-serial-pci virtserialport',
 ].flatMap((line) => line.split(' '));
-const objects = 'iothread memory-backend-file memory-backend-memfd memory-backend-ram rng-random throttle-group'.split(' ');
+const objects = 'iothread memory-backend-file memory-backend-memfd memory-backend-ram rng-random throttle-group'.split(
+  ' ',
+);
 const events =
   'ACPI_DEVICE_OST BLOCK_IO_ERROR DEVICE_DELETED DEVICE_UNPLUG_GUEST_ERROR DUMP_COMPLETED GUEST_PANICKED MEMORY_DEVICE_SIZE_CHANGE MIGRATION RESET RESUME SHUTDOWN STOP'.split(
     ' ',

@@ -61,6 +61,7 @@ export {
   removeRootImage,
   type RootImageInUse,
 } from './sandbox/root-images.ts';
+export { saveImage, type SaveImageOptions } from './sandbox/save-image.ts';
 export { listImageUse, removeImageOf, unusedImages, type ImageInUse } from './sandbox/images.ts';
 export type { CopyOptions, CopyOutOptions } from './sandbox/copy/copy.ts';
 export type { CopyLimits } from './sandbox/copy/archive-rules.ts';
@@ -139,6 +140,7 @@ export { listImages } from './images/store.ts';
 export type { Credentials } from './images/registry/credentials.ts';
 export type { PullOptions } from './images/registry/pull.ts';
 export type { PackageBuildOptions } from './images/roots/build-root.ts';
+export type { BackingFile } from './images/roots/disk.ts';
 export type { ImportEvent, ImportOptions } from './images/roots/import.ts';
 export type { RootConfig, RootImage, RootManifest, RootType } from './images/roots/root-image.ts';
 export type { ConfinementPlan, CgroupPlan, MissingMeasure, Measure } from './confinement/confinement-plan.ts';

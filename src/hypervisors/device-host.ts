@@ -5,6 +5,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { fileError } from '../config/file-error.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
+import { checkQcow2 } from '../config/qcow2-header.ts';
 import { VmError } from '../errors.ts';
 import {
   type BlockDevice,
@@ -15,7 +16,6 @@ import {
   type VhostUserDevice,
 } from './device.ts';
 import { findMacvtap, type Macvtap } from './macvtap.ts';
-import { checkQcow2 } from './qcow2-header.ts';
 
 /** What of a VM decides whether the host has what a device needs. */
 export interface DeviceSurroundings {

@@ -3,31 +3,9 @@ import { fileError } from '../config/file-error.ts';
 import type { Param } from '../config/kernel-params.ts';
 import { VmError } from '../errors.ts';
 import { defaultImageName } from '../images/image.ts';
+import { diskHeadBytes, diskTypes, fileSystemOf, hasPartitions, isQcow2 } from '../images/roots/disk-type.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
 import { findRoot } from '../images/roots/root-store.ts';
-
-/** Where the superblock of each file system says which it is: those that the default guest has drivers for. */
-const superblocks = [
-  { type: 'ext4', at: 1080, magic: Buffer.from([0x53, 0xef]) },
-  { type: 'erofs', at: 1024, magic: Buffer.from([0xe2, 0xe1, 0xf5, 0xe0]) },
-  { type: 'squashfs', at: 0, magic: Buffer.from('hsqs') },
-] as const;
-
-/** What can be told of files that look like images and can't be mounted. */
-const others = [
-  {
-    at: 0,
-    magic: Buffer.from([0x51, 0x46, 0x49, 0xfb]),
-    what: 'a qcow2 image',
-    advice: 'Convert it: `qemu-img convert -O raw OLD NEW`.',
-  },
-  {
-    at: 510,
-    magic: Buffer.from([0x55, 0xaa]),
-    what: 'a disk with partitions',
-    advice: 'Name the partition by `kernelParams`: polyvisor.root=/dev/vda1 and polyvisor.rootfstype=ext4.',
-  },
-] as const;
 
 /** The guest's parameters by which its agent knows what the root image is. */
 const [rootKey, typeKey] = ['polyvisor.root', 'polyvisor.rootfstype'];
@@ -39,17 +17,17 @@ const [rootKey, typeKey] = ['polyvisor.root', 'polyvisor.rootfstype'];
 export async function rootTypeParams(image: string, given: readonly Param[]): Promise<Param[]> {
   if (given.some(({ key }) => key === rootKey || key === typeKey)) return [];
   const head = await headOf(image);
-  const has = ({ at, magic }: { at: number; magic: Buffer }): boolean =>
-    head.subarray(at, at + magic.length).equals(magic);
-  const found = superblocks.find(has);
-  if (found !== undefined) return [{ key: typeKey, value: found.type }];
-  const other = others.find(has);
-  const types = superblocks.map(({ type }) => type).join(', ');
-  throw new VmError('FILE_INVALID', `${image} is ${other?.what ?? 'no file system that a guest has a driver for'}`, {
-    path: image,
-    field: 'image',
-    advice: other?.advice ?? `Make it one of ${types}.`,
-  });
+  const found = fileSystemOf(head);
+  if (found !== undefined) return [{ key: typeKey, value: found }];
+  const [what, advice] = isQcow2(head)
+    ? ['a qcow2 image', 'Import it (`polyvisor image import`), or convert it: `qemu-img convert -O raw OLD NEW`.']
+    : hasPartitions(head)
+      ? [
+          'a disk with partitions',
+          'Import it (`polyvisor image import`), or name the partition by `kernelParams`: polyvisor.root=/dev/vda1 and polyvisor.rootfstype=ext4.',
+        ]
+      : ['no file system that a guest has a driver for', `Make it one of ${diskTypes.join(', ')}.`];
+  throw new VmError('FILE_INVALID', `${image} is ${what}`, { path: image, field: 'image', advice });
 }
 
 /** What a VM's option `image` means when it is no path. */
@@ -84,7 +62,7 @@ async function headOf(image: string): Promise<Buffer> {
     throw fileError(error, 'image', image);
   }
   try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(2048), 0, 2048, 0);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(diskHeadBytes), 0, diskHeadBytes, 0);
     return buffer.subarray(0, bytesRead);
   } finally {
     await file.close();

@@ -12,6 +12,8 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { importImage } from '../../src/sandbox/root-images.ts';
+import { places } from '../../src/state/paths.ts';
 import { codeOf } from '../fakes/failure.ts';
 import { smallGuest, withGuest } from './guest.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
@@ -42,6 +44,20 @@ it("boots the user's image as root, with what is written kept in memory", async 
     expect(stdout).toBe('from the image\nchanged\nvda\n');
   });
   expect(readFileSync(image).equals(before)).toBe(true);
+});
+
+it('runs what was imported of a qcow2 disk, which stays as it is', async () => {
+  const qcow2 = path.join(folder, 'disk.qcow2');
+  execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', image, qcow2], { stdio: 'pipe' });
+  const made = await importImage(qcow2);
+  expect(made).toMatchObject({ name: 'disk', manifest: { root: { type: 'ext4' } } });
+  await withGuest({ image: 'disk' }, async (vm) => {
+    const { stdout } = await vm.exec('cat /etc/marker; echo changed >/etc/marker; cat /etc/marker', { check: true });
+    expect(stdout).toBe('from the image\nchanged\n');
+  });
+  expect(readFileSync(made.file).equals(readFileSync(image))).toBe(true);
+  rmSync(places().roots, { recursive: true });
+  rmSync(qcow2);
 });
 
 it('refuses an image that no guest could mount, before anything is made', async () => {

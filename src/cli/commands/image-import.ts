@@ -1,4 +1,6 @@
+import path from 'node:path';
 import { type Command, Option } from 'commander';
+import type { BackingFile } from '../../images/roots/disk.ts';
 import { newCommand } from '../command.ts';
 import { interruptible } from '../interrupts.ts';
 import { byteCount } from '../option-values.ts';
@@ -7,6 +9,7 @@ import { openProgress } from '../progress.ts';
 
 interface ImportFlags {
   ref?: string;
+  backing?: BackingFile;
   maxSize?: number;
   quiet?: boolean;
   json?: boolean;
@@ -16,16 +19,22 @@ interface ImportFlags {
 export function importCommand(): Command {
   const about =
     'Makes a root image of an OCI layout (a folder or an archive), what `docker save` or `podman save` wrote, a tar archive of a root file ' +
-    'system (`docker export`), or a folder. Prints its name.';
+    'system (`docker export`), a folder, or a disk (raw or qcow2; ext4, squashfs or erofs). Prints its name.';
   return newCommand('import', about, [
     'image import app.tar',
     'image import ./rootfs my-app',
     'image import --ref app:2 layout app',
   ])
-    .summary('make an image of an archive or a folder')
-    .argument('<source>', 'path of the archive or folder')
+    .summary('make an image of an archive, a folder or a disk')
+    .argument('<source>', 'path of the archive, folder or disk')
     .argument('[name]', 'name of the image (default: what the source calls it)')
-    .option('--ref <name>', 'which image, when the source holds several')
+    .option('--ref <name>', 'which image, when the source holds several; of a disk the number of a partition')
+    .addOption(
+      new Option(
+        '--backing <file>',
+        'file that a qcow2 disk builds on, FILE[:qcow2]; only one that is trusted',
+      ).argParser(backingFile),
+    )
     .addOption(
       new Option('--max-size <size>', 'most bytes of all files, such as 8G (default: 64G)').argParser(byteCount),
     )
@@ -35,11 +44,17 @@ export function importCommand(): Command {
       const { importImage } = await import('../../sandbox/root-images.ts');
       await interruptible(async ({ signal }) => {
         const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
-        const { ref, maxSize: maxBytes } = flags;
+        const { ref, backing, maxSize: maxBytes } = flags;
         const onEvent = progress.onImportEvent.bind(progress);
-        const made = await importImage(source, { name, ref, maxBytes, signal, onEvent }).finally(() => progress.end());
+        const options = { name, ref, backing, maxBytes, signal, onEvent };
+        const made = await importImage(source, options).finally(() => progress.end());
         if (flags.json === true) printJson(made);
         else print(made.name);
       });
     });
+}
+
+function backingFile(text: string): BackingFile {
+  const [, file = '', format = 'raw'] = /^(.+?)(?::(raw|qcow2))?$/s.exec(text) ?? [];
+  return { path: path.resolve(file), format: format as BackingFile['format'] };
 }

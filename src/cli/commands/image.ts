@@ -12,10 +12,11 @@ import { print, printJson } from '../output.ts';
 import { openProgress } from '../progress.ts';
 import { importCommand } from './image-import.ts';
 import { pullCommand } from './image-pull.ts';
+import { saveCommand } from './image-save.ts';
 
 /** `polyvisor image` */
 export function image(): Command {
-  return newCommand('image', 'Pulls, imports, builds, lists and removes images.', [
+  return newCommand('image', 'Pulls, imports, builds, saves, lists and removes images.', [
     'image import app.tar',
     'image ls',
     'image prune',
@@ -23,6 +24,7 @@ export function image(): Command {
     .addCommand(build())
     .addCommand(importCommand())
     .addCommand(pullCommand())
+    .addCommand(saveCommand())
     .addCommand(list())
     .addCommand(inspect())
     .addCommand(remove())

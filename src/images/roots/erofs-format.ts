@@ -7,18 +7,18 @@ import type { TreeNode } from './tree.ts';
 
 export const blockSize = 4096;
 /** Where the superblock is. */
-const superOffset = 1024;
+export const superOffset = 1024;
 /** Where inodes begin: the first place behind the superblock. Inodes are counted in units of 32 bytes. */
 export const inodesOffset: number = superOffset + 128;
 export const inodeUnit = 32;
-const magic = 0xe0f5_e1e2;
-const inodeBytes = 64;
-const xattrHeaderBytes = 12;
-const direntBytes = 12;
+export const magic = 0xe0f5_e1e2;
+export const inodeBytes = 64;
+export const xattrHeaderBytes = 12;
+export const direntBytes = 12;
 /** How an inode's content lies: in blocks of its own, or behind the inode. */
-const layouts = { plain: 0, inline: 2 } as const;
+export const layouts = { plain: 0, inline: 2 } as const;
 
-const kinds = {
+export const kinds = {
   file: { type: 1, format: 0o100_000 },
   folder: { type: 2, format: 0o040_000 },
   fifo: { type: 5, format: 0o010_000 },
@@ -26,7 +26,7 @@ const kinds = {
 } as const;
 
 /** Prefixes of attribute names that are written as a number. */
-const xattrPrefixes: readonly (readonly [prefix: string, index: number])[] = [
+export const xattrPrefixes: readonly (readonly [prefix: string, index: number])[] = [
   ['system.posix_acl_access', 2],
   ['system.posix_acl_default', 3],
   ['user.', 1],

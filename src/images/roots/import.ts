@@ -3,13 +3,15 @@ import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import { hostArchitecture } from '../host-architecture.ts';
 import { type Contents, folderContents, tarContents } from './contents.ts';
-import { writeErofs } from './erofs.ts';
+import { type BackingFile, isDisk, takeDisk } from './disk.ts';
+import { diskHeadBytes } from './disk-type.ts';
+import { writeErofs, type WriteOptions } from './erofs.ts';
 import { folderTree } from './folder-tree.ts';
 import { hostError } from './host-error.ts';
 import { checkImageName, shortName } from './image-name.ts';
 import { mergeLayers, type TreeLimits } from './layers.ts';
 import { RangeReader } from './range-reader.ts';
-import { emptyConfig, type RootConfig, type RootImage, rootManifestVersion } from './root-image.ts';
+import { emptyConfig, type RootConfig, type RootImage, type RootManifest, rootManifestVersion } from './root-image.ts';
 import { storeRoot, withScratch } from './root-store.ts';
 import { readOciLayout, readSaved, type ShippedImage } from './shipped.ts';
 import { packingOf, readHead, spool } from './spool.ts';
@@ -27,12 +29,17 @@ export interface ImportEvent {
 export interface ImportOptions {
   /** folder of the store; made when it isn't there */
   store: string;
-  /** an OCI layout (folder or archive), what `docker save` wrote, a tar archive of a root file system, or a folder that is one */
+  /**
+   * an OCI layout (folder or archive), what `docker save` wrote, a tar archive of a root file system, a folder that is one, or a disk with
+   * ext4, squashfs or erofs, raw or qcow2
+   */
   source: string;
   /** name of the image; by default the one that it has in the source, else made of the source's file name */
   name?: string | undefined;
-  /** the image meant, when the source holds several */
+  /** the image meant, when the source holds several; of a disk the number of its partition */
   ref?: string | undefined;
+  /** the file that a qcow2 disk builds on; refused unless it is named here */
+  backing?: BackingFile | undefined;
   /** take an archive or a folder for a root file system, whatever files it holds; default false */
   asRoot?: boolean | undefined;
   /** what the image says of its commands, where that is to differ from what the source says */
@@ -49,13 +56,12 @@ const defaultMaxBytes = 64 * 2 ** 30;
 /** Each costs some hundred bytes of memory while an image is made. */
 const maxEntries = 1_000_000;
 
-/** A tree to be stored, and what is known of it beside. */
-interface Found {
-  tree: FolderNode;
+/** What is to be stored, a tree or a disk's file system as it is, and what is known of it beside. */
+type Found = ({ tree: FolderNode } | { tree: undefined; disk: FileRange }) & {
   config: RootConfig;
   name: string | undefined;
   identity: string;
-}
+};
 
 /** What the steps of one import share. */
 interface Scope {
@@ -67,7 +73,8 @@ interface Scope {
 }
 
 /**
- * Makes a root image of what was shipped, as one read-only EROFS file system, without root and without a program of the host. Equal
+ * Makes a root image of what was shipped, as one read-only EROFS file system, without root and without a program of the host; of a disk its
+ * file system is taken as it is. Equal
  * sources give equal bytes, which are stored once. Whatever ends it, nothing half-made is left.
  * @throws {VmError} IMAGE_INVALID for what is damaged, of a wrong digest or hostile; UNSUPPORTED for unknown media types and other platforms;
  *   FILE_NOT_FOUND, FILE_UNREADABLE, INVALID_NAME, INVALID_ARGUMENT, HOST_MISSING without zstd on Node 20; IO when no space is left; ABORTED
@@ -93,16 +100,15 @@ export async function importRoot(options: ImportOptions): Promise<RootImage> {
       const name = checkImageName(
         options.name ?? (found.name === undefined ? nameOfFile(source) : shortName(found.name)),
       );
-      if (found.tree.children.size === 0)
-        throw new VmError('IMAGE_INVALID', `there are no files in ${source}`, { path: source });
       const config = { ...found.config, ...options.config };
-      makeWorkdir(found.tree, config);
       report({ phase: 'write', message: `writing ${name}` });
-      const made = path.join(scratch, 'root.erofs');
-      const record = await writeErofs(found.tree, made, reader, {
-        signal,
-        onProgress: (done, total) => report({ phase: 'write', message: `writing ${name}`, done, total }),
-      });
+      const made = path.join(scratch, 'root');
+      const onProgress = (done: number, total: number): void =>
+        report({ phase: 'write', message: `writing ${name}`, done, total });
+      const root =
+        found.tree === undefined
+          ? await takeDisk(found.disk, made, { ...options, reader, scratch, maxBytes, onProgress })
+          : await writeTree(found.tree, { made, source, config, reader, signal, onProgress });
       signal?.throwIfAborted();
       const image = await storeRoot(
         store,
@@ -111,7 +117,7 @@ export async function importRoot(options: ImportOptions): Promise<RootImage> {
           schemaVersion: rootManifestVersion,
           name,
           architecture: hostArchitecture().linux,
-          root: { ...record, type: 'erofs' },
+          root,
           config,
           source: options.identity ?? found.identity,
           stored: new Date().toISOString(),
@@ -141,11 +147,17 @@ async function fromFolder(source: string, scope: Scope): Promise<Found> {
 async function fromFile(source: string, scope: Scope): Promise<Found> {
   scope.report({ phase: 'read', message: `reading ${source}` });
   const archive = await unpacked(source, scope);
-  if (!looksLikeTar(await readHead(archive, 512)))
-    throw new VmError('IMAGE_INVALID', `${source} is no tar archive`, {
+  const head = await readHead(archive, diskHeadBytes);
+  if (!looksLikeTar(head)) {
+    if (isDisk(head))
+      return { tree: undefined, disk: archive, config: emptyConfig, name: undefined, identity: path.basename(source) };
+    throw new VmError('IMAGE_INVALID', `${source} is no tar archive, and no disk that a guest could mount`, {
       path: source,
-      advice: 'An image is a folder or a tar archive; a disk is booted by its path: `--image /path/to/disk`.',
+      advice: 'An image is a folder, a tar archive, or a disk with ext4, squashfs or erofs, raw or qcow2.',
     });
+  }
+  if (scope.options.backing !== undefined)
+    throw new VmError('INVALID_ARGUMENT', `${source} is no disk that could build on another`, { field: 'backing' });
   const contents = await tarContents(scope.reader, archive, source, scope.options.signal);
   const shipped = await shippedIn(contents, scope);
   if (shipped !== undefined) return merged(shipped, scope);
@@ -200,6 +212,17 @@ async function merged(shipped: ShippedImage, scope: Scope): Promise<Found> {
   return { tree, config: shipped.config, name: shipped.name, identity: shipped.identity };
 }
 
+/** @throws {VmError} IMAGE_INVALID when it holds nothing; as `writeErofs` does */
+async function writeTree(
+  tree: FolderNode,
+  to: { made: string; source: string; config: RootConfig; reader: RangeReader } & WriteOptions,
+): Promise<RootManifest['root']> {
+  const { made, source, config, reader, ...options } = to;
+  if (tree.children.size === 0) throw new VmError('IMAGE_INVALID', `there are no files in ${source}`, { path: source });
+  makeWorkdir(tree, config);
+  return { ...(await writeErofs(tree, made, reader, options)), type: 'erofs' };
+}
+
 /** A container's runtime makes the working folder when it is missing. */
 function makeWorkdir(tree: FolderNode, { workdir }: RootConfig): void {
   if (workdir === '') return;
@@ -209,16 +232,13 @@ function makeWorkdir(tree: FolderNode, { workdir }: RootConfig): void {
 
 /** The first header's checksum is looked at later: this tells a wrong file from a damaged archive. An empty archive is zeros. */
 function looksLikeTar(head: Buffer): boolean {
-  return (
-    head.toString('latin1', 257, 262) === 'ustar' ||
-    head.every((byte) => byte === 0) ||
-    /^[0-7 \0]{8}$/.test(head.toString('latin1', 148, 156))
-  );
+  if (head.toString('latin1', 257, 262) === 'ustar') return true;
+  return !isDisk(head) && /^[0-7 \0]{0,8}$/.test(head.toString('latin1', 148, 156));
 }
 
 function nameOfFile(source: string): string {
   return path
     .basename(source)
-    .replace(/(?:\.(?:tar|tgz|oci|gz|zst))+$/, '')
+    .replace(/(?:\.(?:tar|tgz|oci|gz|zst|img|raw|qcow2|ext4|squashfs|erofs))+$/, '')
     .toLowerCase();
 }

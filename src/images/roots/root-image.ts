@@ -18,8 +18,8 @@ export interface RootConfig {
   labels: Record<string, string>;
 }
 
-/** The file system that root images have: read-only, and in every Linux since 5.4. */
-export type RootType = 'erofs';
+/** The file system of a root image: EROFS when it was made here, which every Linux since 5.4 reads; else that of the disk that was imported. */
+export type RootType = 'erofs' | 'ext4' | 'squashfs';
 
 /** What is known of a root image, as stored under its name. */
 export interface RootManifest {

@@ -8,10 +8,20 @@ const SECOND_NS = 1_000_000_000n;
 /** Two zero blocks: the end of an archive. */
 export const TAR_TRAILER: Buffer = Buffer.alloc(2 * BLOCK_BYTES);
 
-/** An entry's headers: ustar, with a pax header before it for what doesn't fit. */
-export function tarHeaders(entry: TarEntry): Buffer {
+/** What may be written beside what is read. */
+export type WrittenEntry = Omit<TarEntry, 'type'> & { type: TarEntry['type'] | 'fifo' };
+
+/** Before the name of an attribute, as GNU tar, libarchive and every builder of images write it. */
+const XATTR_KEY = 'SCHILY.xattr.';
+
+/**
+ * An entry's headers: ustar, with a pax header before it for what doesn't fit.
+ * @param xattrs extended attributes by their full names
+ */
+export function tarHeaders(entry: WrittenEntry, xattrs: ReadonlyMap<string, Buffer> = new Map()): Buffer {
   const header = plainHeader(entry);
-  const records = paxRecords(entry);
+  const attributes = [...xattrs].map(([name, value]) => record(`${XATTR_KEY}${name}`, value));
+  const records = Buffer.concat([paxRecords(entry), ...attributes]);
   if (records.length === 0) return header;
   const size = records.length;
   const extended = plainHeader(
@@ -30,7 +40,7 @@ export function tarHeaders(entry: TarEntry): Buffer {
   return Buffer.concat([extended, records, Buffer.alloc(paddingOf(size)), header]);
 }
 
-function plainHeader(entry: TarEntry, flag: string = TYPE_FLAGS[entry.type]): Buffer {
+function plainHeader(entry: WrittenEntry, flag: string = flagOf(entry)): Buffer {
   const { name, link, mode, uid, gid, mtimeNs, size } = entry;
   const seconds = mtimeNs < 0n ? 0n : mtimeNs / SECOND_NS;
   const block = Buffer.alloc(BLOCK_BYTES);
@@ -48,13 +58,17 @@ function plainHeader(entry: TarEntry, flag: string = TYPE_FLAGS[entry.type]): Bu
   return block;
 }
 
+function flagOf({ type }: WrittenEntry): string {
+  return type === 'fifo' ? '6' : TYPE_FLAGS[type];
+}
+
 /** Octal digits and a NUL. */
 function putOctal(block: Buffer, at: number, bytes: number, value: number): void {
   block.write(value.toString(8).padStart(bytes - 1, '0'), at, 'latin1');
 }
 
 /** What the plain header can't say. */
-function paxRecords({ name, link, uid, gid, mtimeNs, size }: TarEntry): Buffer {
+function paxRecords({ name, link, uid, gid, mtimeNs, size }: WrittenEntry): Buffer {
   const records: Buffer[] = [];
   if (name.length > NAME_BYTES) records.push(record('path', name));
   if (link.length > NAME_BYTES) records.push(record('linkpath', link));

@@ -74,7 +74,7 @@ describe.each([bash, fish].filter((shell) => shell.program === 'bash' || there(s
       [['polyvisor', 'comp'], ['completion']],
       [
         ['polyvisor', 'image', ''],
-        ['build', 'import', 'inspect', 'list', 'ls', 'prune', 'pull', 'rm'],
+        ['build', 'import', 'inspect', 'list', 'ls', 'prune', 'pull', 'rm', 'save'],
       ],
       [['polyvisor', 'run', '--acc'], ['--accel']],
       [

@@ -1,0 +1,43 @@
+import { type Command, Option } from 'commander';
+import { VmError } from '../../errors.ts';
+import { newCommand } from '../command.ts';
+import { interruptible } from '../interrupts.ts';
+import { timeMs } from '../option-values.ts';
+import { print, printJson } from '../output.ts';
+import { openProgress } from '../progress.ts';
+
+interface SaveFlags {
+  timeout?: number;
+  quiet?: boolean;
+  json?: boolean;
+}
+
+/** `polyvisor image save` */
+export function saveCommand(): Command {
+  const about =
+    'Writes an image as an OCI archive, which `image import`, skopeo, podman and docker read. Prints the path of the file. With `-` the archive ' +
+    'goes to stdout.';
+  return newCommand('save', about, ['image save app:1 app.tar', 'image save app:1 - | zstd > app.tar.zst'])
+    .summary('write an image as an OCI archive')
+    .argument('<image>', 'name of the image')
+    .argument('<file>', 'file to write; `-` is stdout')
+    .addOption(new Option('--timeout <time>', 'most time, such as 5m (default: none)').argParser(timeMs))
+    .option('-q, --quiet', 'no progress on stderr')
+    .option('--json', 'print a JSON object')
+    .action(async (name: string, file: string, flags: SaveFlags) => {
+      const toStdout = file === '-';
+      if (toStdout && flags.json === true)
+        throw new VmError('INVALID_ARGUMENT', '--json and the archive both go to stdout');
+      if (toStdout && process.stdout.isTTY)
+        throw new VmError('INVALID_ARGUMENT', 'an archive is not for a terminal: name a file, or pipe it on');
+      const { saveImage } = await import('../../sandbox/save-image.ts');
+      await interruptible(async ({ signal }) => {
+        const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
+        const onEvent = progress.onImportEvent.bind(progress);
+        const options = { signal, timeoutMs: flags.timeout, onEvent };
+        await saveImage(name, toStdout ? process.stdout : file, options).finally(() => progress.end());
+        if (flags.json === true) printJson({ name, file });
+        else if (!toStdout) print(file);
+      });
+    });
+}
