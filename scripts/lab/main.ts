@@ -75,6 +75,10 @@ for (const tool of [
   'taskset',
   'chroot',
   'mknod',
+  // for root images
+  'mke2fs',
+  // a disk that another process serves
+  'qemu-storage-daemon',
 ])
   cargo.push(...programCargo(locate(tool), `/usr/bin/${tool}`));
 // The daemon of shared folders, where its package put it.

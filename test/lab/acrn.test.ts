@@ -11,6 +11,7 @@ import { describeRefusals, describeWithoutGuest } from '../rigs/acrn-without-gue
 import { type RigOptions, riggedAcrnDm } from '../rigs/acrn.ts';
 import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
+import { itBootsARootImage } from './root-image.ts';
 
 const at = { acrnDm: process.env['POLYVISOR_ACRN_DM'] ?? '/usr/bin/acrn-dm', rig: '/usr/lib/acrn-hsm-kvm.so' };
 const folder = mkdtempSync(path.join(tmpdir(), 'acrn-'));
@@ -31,6 +32,7 @@ describeHypervisor(acrn, { accel: 'kvm', config: guest });
 
 // The example confines acrn-dm, which then sees the hypervisor's device and not KVM's: the lab has a node by that name which is KVM's.
 itRunsTheExample('acrn', 'not on this VMM', () => riggedAcrnDm(folder, at, { KVM: '/dev/acrn_hsm' }));
+itBootsARootImage('acrn', '', () => ({ hypervisorPath: riggedAcrnDm(folder, at, { KVM: '/dev/acrn_hsm' }) }));
 
 describe('acrn: what only a guest can tell', () => {
   const withGuest = async (use: (machine: Machine) => Promise<void>, before?: (machine: Machine) => Promise<void>) =>

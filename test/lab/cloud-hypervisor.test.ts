@@ -2,6 +2,7 @@ import { cloudHypervisor } from '../../src/hypervisors/cloud-hypervisor/index.ts
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
+import { itBootsARootImage } from './root-image.ts';
 import { describeOwn } from './own/cloud-hypervisor.ts';
 
 describeHypervisor(cloudHypervisor, {
@@ -10,3 +11,5 @@ describeHypervisor(cloudHypervisor, {
 });
 describeOwn();
 itRunsTheExample('clh', 'done');
+itBootsARootImage('clh', ' as memory');
+itBootsARootImage('clh', ' as a disk', () => ({ disableImageNvdimm: true }));

@@ -4,6 +4,7 @@ import { firecracker } from '../../src/hypervisors/firecracker/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
+import { itBootsARootImage } from './root-image.ts';
 import { describeOwn } from './own/firecracker.ts';
 
 const { version = '', path: hypervisorPath } = await firecracker.probe(await readHostFacts());
@@ -20,3 +21,4 @@ describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: gues
 describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: jailed, variant: 'in its jail' });
 describeOwn(jailerPath);
 itRunsTheExample('firecracker', 'done');
+itBootsARootImage('firecracker', '');

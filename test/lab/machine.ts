@@ -27,6 +27,7 @@ export async function labMachine(
   module: HypervisorModule,
   change: VmConfigInput = {},
   confinement: VmContext['confinement'] = 'off',
+  where: Pick<VmContext, 'networkNamespace'> = {},
 ): Promise<LabMachine> {
   const host = await readHostFacts();
   const config = completeConfig({ ...(await defaultGuest()), ...change }, { fields: module.fields, host });
@@ -39,6 +40,7 @@ export async function labMachine(
     config,
     accel: 'kvm',
     confinement,
+    ...where,
     hostMemoryMiB: host.memoryMiB,
     runtimeFolder: record.runtimeFolder,
     stateFolder: store.folder(name),

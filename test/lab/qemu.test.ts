@@ -2,6 +2,7 @@ import { qemu } from '../../src/hypervisors/qemu/index.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
+import { itBootsARootImage } from './root-image.ts';
 import { keepsAcrossTests } from '../support/leaks.ts';
 
 // The bus that was made for a serial port stays, and is written down.
@@ -9,3 +10,4 @@ keepsAcrossTests('file', /devices\.json/);
 
 describeHypervisor(qemu, { accel: 'kvm', config: async () => ({ ...(await defaultGuest()), maxVcpus: 2 }) });
 itRunsTheExample('qemu', 'done');
+itBootsARootImage('qemu', '');

@@ -16,6 +16,8 @@ import { type RigOptions, riggedAcrnDm, type RigPlaces } from './acrn.ts';
 export interface AcrnGround {
   guest(options?: RigOptions): VmConfigInput;
   disk(id: string): BlockDevice;
+  /** Writes a file that may be run. @returns its path */
+  file(name: string, content: string | Uint8Array): string;
   /** A VM that is made and not started. */
   withCreated(use: (machine: Machine) => Promise<void>, change?: VmConfigInput, options?: RigOptions): Promise<void>;
   /** Huge pages of the host. */
@@ -35,7 +37,7 @@ export function acrnGround(at: RigPlaces): AcrnGround {
   afterEach(() => rmSync(folder, { recursive: true }));
   const file = (name: string, content: string | Uint8Array): string => {
     const place = path.join(folder, name);
-    writeFileSync(place, content);
+    writeFileSync(place, content, { mode: 0o755 });
     return place;
   };
   const pages = (): number => Number(readFileSync(path.join(hostHugePages.counters, 'nr_hugepages'), 'utf8'));
@@ -51,6 +53,7 @@ export function acrnGround(at: RigPlaces): AcrnGround {
   });
   return {
     guest,
+    file,
     disk: (id) => {
       const image = file(`${id}.img`, Buffer.alloc(2 ** 20));
       return { kind: 'block', id, path: image, format: 'raw', readOnly: false };

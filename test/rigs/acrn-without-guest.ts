@@ -17,7 +17,7 @@ import type { RigOptions, RigPlaces } from './acrn.ts';
  */
 export function describeWithoutGuest(at: RigPlaces): void {
   describe('acrn: the real device model, without a guest', () => {
-    const { disk, withCreated, pages, managerSockets, expectNothingLeft } = acrnGround(at);
+    const { disk, file, withCreated, pages, managerSockets, expectNothingLeft } = acrnGround(at);
     const opened = ({ hypervisor }: Machine): string[] => {
       const fds = `/proc/${hypervisor.process()?.pid ?? 0}/fd`;
       return readdirSync(fds).map((fd) => readlinkSync(path.join(fds, fd)));
@@ -79,6 +79,22 @@ export function describeWithoutGuest(at: RigPlaces): void {
         await hypervisor.stop();
         await expectNothingLeft(machine, before);
       });
+    });
+
+    it('does not start with an iasl that is too old', async () => {
+      const before = pages();
+      const old = file('iasl', "#!/bin/sh\necho 'ASL+ Optimizing Compiler/Disassembler version 20180105'\n");
+      const searched = process.env['PATH'];
+      process.env['PATH'] = `${path.dirname(old)}:${searched}`;
+      try {
+        await withCreated(async (machine) => {
+          const error = await failure(machine.hypervisor.start());
+          expect([error.code, error.advice]).toEqual(['HOST_MISSING', expect.stringContaining('20190703')]);
+          await expectNothingLeft(machine, before);
+        });
+      } finally {
+        process.env['PATH'] = searched;
+      }
     });
 
     it('can not open a tap that another VM has', async () => {

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VmError } from '../../../src/errors.ts';
@@ -8,6 +8,7 @@ import { cloudHypervisor } from '../../../src/hypervisors/cloud-hypervisor/index
 import type { BlockDevice, FsDevice, NetDevice } from '../../../src/hypervisors/device.ts';
 import { openConsole } from '../../../src/sandbox/console.ts';
 import { keepsAcrossTests } from '../../support/leaks.ts';
+import { hugePagesInUse, withHugePages, withServedDisk } from '../host-side.ts';
 import { type LabMachine, labMachine } from '../machine.ts';
 
 const daemon = '/usr/lib/qemu/virtiofsd';
@@ -107,6 +108,16 @@ export function describeOwn(): void {
       await vm.hypervisor.hotplugRemoveDevice(device);
     });
 
+    it('a disk that another process serves', async () => {
+      const socket = path.join(folder, 'served.sock');
+      await withServedDisk(disk('served').path, socket, async () => {
+        const device = { kind: 'vhost-user', id: 'served', type: 'blk', socket } as const;
+        await vm.hypervisor.hotplugAddDevice(device);
+        expect(await vm.shell('head -c 14 /dev/vda')).toBe('this is served');
+        await vm.hypervisor.hotplugRemoveDevice(device);
+      });
+    });
+
     it('a terminal to talk on, beside the log', async () => {
       const { hypervisor, context } = vm;
       const location = await hypervisor.console();
@@ -175,6 +186,35 @@ export function describeOwn(): void {
     });
   });
 
+  it('clh: has its memory in huge pages', () =>
+    withHugePages(140, async () => {
+      const vm = await labMachine(cloudHypervisor, { hugePages: true });
+      try {
+        await vm.hypervisor.create();
+        await vm.hypervisor.start();
+        expect(await vm.shell('echo up')).toBe('up');
+        expect(hugePagesInUse()).toBeGreaterThan(0);
+      } finally {
+        await vm.discard();
+      }
+    }));
+
+  it('clh: uses Landlock where the kernel has what it needs of it, and says so where not', async () => {
+    const hypervisorParams = [{ key: '--landlock', value: '' }];
+    const vm = await labMachine(cloudHypervisor, { hypervisorParams });
+    try {
+      await vm.hypervisor.create();
+      const [major = 0, minor = 0] = release().split('.').map(Number);
+      const found = await vm.hypervisor.start().then(
+        () => vm.shell('echo up'),
+        (error: unknown) => VmError.from(error).advice ?? '',
+      );
+      expect(found).toMatch(major > 6 || (major === 6 && minor >= 2) ? /^up$/ : /needs Linux 6\.2/);
+    } finally {
+      await vm.discard();
+    }
+  });
+
   describe('clh: confined', () => {
     it('boots, has its terminal and is paused, with nothing missing', async () => {
       const vm = await labMachine(cloudHypervisor, { maxVcpus: 2 }, 'strict');
@@ -183,6 +223,9 @@ export function describeOwn(): void {
         await vm.hypervisor.start();
         expect(await vm.shell('echo up')).toBe('up');
         expect((await vm.hypervisor.console()).protocol).toBe('pty');
+        const status = readFileSync(`/proc/${vm.hypervisor.process()?.pid ?? 0}/status`, 'utf8');
+        expect(status).toMatch(/^Seccomp:\t2$/m);
+        expect(status).toMatch(/^CapEff:\t0{16}$/m);
         await vm.hypervisor.pause();
         const saved = path.join(folder, 'confined');
         mkdirSync(saved);

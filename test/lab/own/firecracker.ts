@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -17,6 +18,7 @@ import { VmError } from '../../../src/errors.ts';
 import type { BlockDevice } from '../../../src/hypervisors/device.ts';
 import { firecracker } from '../../../src/hypervisors/firecracker/index.ts';
 import { isAlive } from '../../../src/state/process-identity.ts';
+import { hugePagesInUse, withHugePages, withServedDisk } from '../host-side.ts';
 import { type LabMachine, labMachine } from '../machine.ts';
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
@@ -121,6 +123,53 @@ export function describeOwn(jailer: string): void {
         }),
       ));
 
+    it('a disk that another process serves', () =>
+      inFolder(async () => {
+        const socket = path.join(folder, 'served.sock');
+        await withServedDisk(disk('served').path, socket, async () => {
+          const vm = await labMachine(firecracker);
+          try {
+            await vm.hypervisor.create();
+            await vm.hypervisor.addDevice({ kind: 'vhost-user', id: 'served', type: 'blk', socket });
+            await vm.hypervisor.start();
+            expect(await vm.shell('head -c 14 /dev/vda')).toBe('this is served');
+          } finally {
+            await vm.discard();
+          }
+        });
+      }));
+
+    it('gives back what its guest has freed, and has its memory in huge pages', () =>
+      withHugePages(140, () =>
+        withVm({ hugePages: true, reclaimGuestFreedMemory: true }, [], async (vm) => {
+          expect(hugePagesInUse()).toBeGreaterThan(0);
+          expect((await vm.hypervisor.statistics()).guestMemoryBytes).toBe(256 * 2 ** 20);
+        }),
+      ));
+
+    it('its metadata, served to the guest on its card', async () => {
+      execFileSync('ip', ['tuntap', 'add', 'fc-mmds', 'mode', 'tap']);
+      const hypervisorParams = [{ key: 'mmds', value: '{"who":"a guest"}' }];
+      const vm = await labMachine(firecracker, { hypervisorParams });
+      try {
+        await vm.hypervisor.create();
+        await vm.hypervisor.addDevice({ kind: 'net', id: 'card', tap: 'fc-mmds' });
+        await vm.hypervisor.start();
+        const ask = (lines: readonly string[]): string =>
+          `printf '${[...lines, '', ''].join('\\r\\n')}' | nc 169.254.169.254 80 | tail -n 1`;
+        const script = [
+          'ip link set eth0 up',
+          'ip addr add 169.254.1.1/16 dev eth0',
+          `token=$(${ask(['PUT /latest/api/token HTTP/1.0', 'X-metadata-token-ttl-seconds: 60'])})`,
+          ask(['GET /who HTTP/1.0', "X-metadata-token: '$token'"]),
+        ];
+        expect(await vm.shell(script.join('; '))).toBe('a guest');
+      } finally {
+        await vm.discard();
+        execFileSync('ip', ['link', 'delete', 'fc-mmds']);
+      }
+    });
+
     it.each(['in our confinement', 'in its jail'])('%s, a disk and what it may not do', (where) =>
       inFolder(() =>
         withVm(
@@ -134,6 +183,8 @@ export function describeOwn(jailer: string): void {
             expect(status).toMatch(/^CapEff:\t0{16}$/m);
             expect(status).toMatch(/^Seccomp:\t2$/m);
             expect(existsSync(`/proc/${pid}/root/lab`)).toBe(false);
+            const cgroup = where === 'in its jail' ? `polyvisor/${vm.context.id}` : `polyvisor-${vm.context.id}`;
+            expect(readFileSync(`/proc/${pid}/cgroup`, 'utf8')).toContain(`/${cgroup}\n`);
           },
           where === 'in its jail' ? 'off' : 'strict',
         ),
@@ -163,7 +214,8 @@ export function describeOwn(jailer: string): void {
       const hypervisorParams = [{ key: 'track-dirty-pages', value: '' }];
       const [first, second] = ['first', 'second'].map((name) => path.join(folder, name));
       for (const at of [first, second]) execFileSync('mkdir', [at ?? '']);
-      await withVm({ hypervisorParams, memoryMiB: 128 }, [], async (vm) => {
+      const kept = disk('kept', { readOnly: true });
+      await withVm({ hypervisorParams, memoryMiB: 128 }, [kept], async (vm) => {
         await vm.shell('echo one > /tmp/word');
         await vm.hypervisor.pause();
         await vm.hypervisor.save(first ?? '');
@@ -178,11 +230,29 @@ export function describeOwn(jailer: string): void {
         await vm.hypervisor.create();
         await vm.hypervisor.restore(second ?? '');
         await vm.hypervisor.resume();
-        expect(await vm.shell('cat /tmp/word')).toBe('two');
+        expect(await vm.shell('cat /tmp/word; head -c 12 /dev/vda')).toBe('two\nthis is kept');
       } finally {
         await vm.discard();
       }
     }));
+
+  it('firecracker: in its jail, and in a network namespace', async () => {
+    const name = 'fc-lab-net';
+    execFileSync('ip', ['netns', 'add', name]);
+    const networkNamespace = `/run/netns/${name}`;
+    const vm = await labMachine(firecracker, { jailerPath: jailer }, 'off', { networkNamespace });
+    try {
+      execFileSync('ip', ['-n', name, 'tuntap', 'add', 'fc-in', 'mode', 'tap']);
+      await vm.hypervisor.create();
+      await vm.hypervisor.addDevice({ kind: 'net', id: 'card', tap: 'fc-in', mac: '02:00:00:00:00:09' });
+      await vm.hypervisor.start();
+      expect(await vm.shell('cat /sys/class/net/eth0/address')).toBe('02:00:00:00:00:09');
+      expect(statSync(`/proc/${vm.hypervisor.process()?.pid ?? 0}/ns/net`).ino).toBe(statSync(networkNamespace).ino);
+    } finally {
+      await vm.discard();
+      execFileSync('ip', ['netns', 'delete', name]);
+    }
+  });
 
   it('firecracker: a tap that is busy', async () => {
     execFileSync('ip', ['tuntap', 'add', 'fc-busy', 'mode', 'tap']);

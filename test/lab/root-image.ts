@@ -1,0 +1,45 @@
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { expect, it } from 'vitest';
+import type { HypervisorType } from '../../src/config/hypervisor-type.ts';
+import { Vm } from '../../src/sandbox/vm.ts';
+import type { VmOptions } from '../../src/sandbox/vm-options.ts';
+
+/** The default guest in a root image of the user's own: commands run there, and what they write is the VM's alone. */
+export function itBootsARootImage(
+  hypervisor: HypervisorType,
+  how: string,
+  change: () => Partial<VmOptions> = () => ({}),
+): void {
+  it(`${hypervisor}: boots a root image${how}`, async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'polyvisor-root-'));
+    try {
+      const image = makeImage(folder);
+      // ACRN's device model needs root, and `strict` refuses that.
+      const options = { hypervisor, image, vcpus: 1, memoryMiB: 256, confinement: 'best', ...change() } as const;
+      for (let round = 0; round < 2; round++) {
+        await using vm = await Vm.create(options);
+        const script =
+          'cat /marker; ls /written 2>/dev/null; echo kept > /written; cat /written; grep -c ext4 /proc/mounts';
+        const { stdout } = await vm.exec(['/bin/sh', '-c', script], { check: true });
+        expect(stdout).toMatch(/^in the image\nkept\n[1-9]\n$/);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+}
+
+/** An ext4 file system with busybox in it. */
+function makeImage(folder: string): string {
+  const [root, image] = [path.join(folder, 'root'), path.join(folder, 'root.img')];
+  for (const name of ['bin', 'dev', 'etc', 'proc', 'run', 'sys', 'tmp'])
+    mkdirSync(path.join(root, name), { recursive: true });
+  copyFileSync('/bin/busybox', path.join(root, 'bin/busybox'));
+  for (const name of ['sh', 'cat', 'ls', 'grep']) symlinkSync('busybox', path.join(root, 'bin', name));
+  writeFileSync(path.join(root, 'marker'), 'in the image\n');
+  execFileSync('mke2fs', ['-q', '-t', 'ext4', '-d', root, image, '16M']);
+  return image;
+}
