@@ -21,7 +21,7 @@ const commands = [
 const devices = [
   'intel-iommu ioh3420 nvdimm pc-dimm pci-bridge pcie-root-port pvpanic scsi-hd vfio-pci vhost-user-blk-pci vhost-user-fs-pci',
   'vhost-user-scsi-pci vhost-vsock-pci virtio-9p-pci virtio-balloon-pci virtio-blk-pci virtio-mem-pci virtio-net-pci virtio-rng-device',
-  'virtio-rng-pci virtio-scsi-pci virtio-serial-device virtio-serial-pci virtserialport',
+  'virtio-rng-pci virtio-scsi-pci virtio-serial-device virtio-serial-pci virtserialport vmgenid',
 ].flatMap((line) => line.split(' '));
 const objects = 'iothread memory-backend-file memory-backend-memfd memory-backend-ram rng-random throttle-group'.split(
   ' ',

@@ -6,12 +6,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { readHostFacts } from '../../src/config/host.ts';
 import { connectAgent } from '../../src/guest/native/agent.ts';
-import { migrateFromFile } from '../../src/hypervisors/qemu/control-migration.ts';
+import { feed } from '../../src/hypervisors/qemu/control-migration.ts';
 import { restorePlan } from '../../src/hypervisors/qemu/plan-restore.ts';
-import { machineFile, readSaved, savedFiles } from '../../src/hypervisors/qemu/state-saved.ts';
+import { machineFile, readSaved, readStream, savedFiles } from '../../src/hypervisors/qemu/state-saved.ts';
 import type { TemplateInfo } from '../../src/sandbox/template.ts';
 import { vmmFiles } from '../../src/state/paths.ts';
-import { connectQmp } from '../../src/transports/qmp/client.ts';
 import { connectUnix } from '../../src/transports/unix-socket.ts';
 import type { BareVm } from './bare.ts';
 
@@ -32,7 +31,7 @@ export async function cloneByHand({ folder, config, accel }: TemplateInfo): Prom
     const id = randomBytes(6).toString('hex');
     const own = { id, name: id, runtimeFolder, stateFolder: runtimeFolder, pruneArgv: [] };
     const context = { ...own, config, accel, hostMemoryMiB: host.memoryMiB };
-    const plan = restorePlan(context, binary, saved, memory);
+    const plan = restorePlan(context, binary, saved, memory, true);
     for (const { path: file, content, mode } of plan.files) writeFileSync(file, content, { mode });
     const vmm = spawn(plan.binary, plan.argv, { stdio: ['ignore', 'ignore', 'inherit'] });
     const end = async (): Promise<void> => {
@@ -44,13 +43,10 @@ export async function cloneByHand({ folder, config, accel }: TemplateInfo): Prom
       rmSync(runtimeFolder, { recursive: true });
     };
     try {
-      const qmp = await connectQmp(vmmFiles.qmpSocket(runtimeFolder));
-      const load = { signal: new AbortController().signal, withoutSharedMemory: true };
-      await migrateFromFile(qmp, vmmFiles.migration(runtimeFolder), stream, load);
       const connected = connectUnix(vmmFiles.agentSocket(runtimeFolder, 0));
-      await qmp.execute('cont');
-      await qmp.close();
+      const fed = feed(vmmFiles.migration(runtimeFolder), await readStream(stream, saved), {});
       const agent = await connectAgent(await connected, { showsHangup: true });
+      await fed;
       return {
         agent,
         folder: runtimeFolder,

@@ -1,13 +1,14 @@
 // Runs in the lab: Cloud Hypervisor through this library against the bare binary.
 import { cloudHypervisor } from '../../src/hypervisors/cloud-hypervisor/index.ts';
 import { openSnapshot } from '../../src/hypervisors/cloud-hypervisor/control-snapshot.ts';
+import { readSaved } from '../../src/hypervisors/cloud-hypervisor/state-saved.ts';
 import { byRest } from './bench-by-rest.ts';
 import { benchVmm } from './bench-vmm.ts';
 
 await benchVmm(cloudHypervisor, 'clh', async ({ binary, context, snapshot }) => {
   const plan = cloudHypervisor.plan(context, binary);
   if (snapshot === undefined) return byRest(context, plan, plan.requests);
-  const folder = await openSnapshot(context, [], snapshot);
+  const folder = await openSnapshot(context, await readSaved(snapshot), snapshot);
   const body = { source_url: `file://${folder}`, prefault: false };
   const put = [{ target: '/api/v1/vm.restore', body }, { target: '/api/v1/vm.resume' }];
   return byRest(context, plan, put, { restored: true });

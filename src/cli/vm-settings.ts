@@ -45,18 +45,16 @@ export async function settle(flags: VmFlags & DeviceFlags): Promise<SettledOptio
 
 /**
  * Says on stderr what of Kata's file and of annotations does not count, and what would keep a VM from starting.
- * @param usesTemplate whether the command makes VMs of the file's template
+ * @param usesFactory whether the command makes VMs of the file's template, or takes them of its cache
  */
-export function tellSettings({ report, warnings, factory, files }: Settings, usesTemplate = false): void {
+export function tellSettings({ report, warnings, factory, files }: Settings, usesFactory = false): void {
   const lines = [...warnings];
   const counts = countsText(report);
   if (counts !== undefined) lines.push(`${counts}; \`polyvisor config import ${files[0] ?? 'FILE'}\` says which`);
-  if (factory?.template === true && !usesTemplate)
+  if (factory?.template === true && !usesFactory)
     lines.push('the template of this file is not asked: only `run` clones VMs of it');
-  if ((factory?.cacheNumber ?? 0) > 0)
-    lines.push(
-      "this file's cache of VMs is not asked: `factory init --cache` keeps VMs ready, `run --cached` takes them",
-    );
+  if ((factory?.cacheNumber ?? 0) > 0 && !usesFactory)
+    lines.push("this file's cache of VMs is not asked: only `run` takes VMs of it");
   for (const line of lines) process.stderr.write(`polyvisor: ${line}\n`);
 }
 

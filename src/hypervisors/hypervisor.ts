@@ -90,6 +90,11 @@ export interface SaveOptions extends CallOptions {
   forClones?: boolean | undefined;
 }
 
+export interface RestoreOptions extends CallOptions {
+  /** the guest may go on at once, without a `resume`: who restores it is ready for that */
+  goOn?: boolean | undefined;
+}
+
 /** Where a guest's console can be found. */
 export interface ConsoleLocation {
   /** `file`: it can only be read; `unix`, `pty`: one client at a time reads and writes */
@@ -145,8 +150,11 @@ interface Optional {
   resume(options?: CallOptions): Promise<void>;
   /** Saves memory and devices of a paused VM into an empty folder; the VM stays paused. */
   save(folder: string, options?: SaveOptions): Promise<void>;
-  /** Starts the VMM with what `save` wrote; resolves when the guest is as it was, paused. In place of `start`. */
-  restore(folder: string, options?: CallOptions): Promise<void>;
+  /**
+   * Starts the VMM with what `save` wrote; resolves when the guest is as it was. In place of `start`.
+   * @returns whether it stands still; with `goOn` a VMM that can let it go on by itself has done so, or is about to
+   */
+  restore(folder: string, options?: RestoreOptions): Promise<'paused' | 'running'>;
   /** Writes the guest's memory into a new ELF file; the guest stands still meanwhile. */
   dumpMemory(file: string, options?: CallOptions): Promise<void>;
   addDevice(device: Device): Promise<void>;

@@ -62,7 +62,11 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
     });
   };
 
-  const run = <T>(operation: Operation | Unlisted, action: () => Promise<T>, next?: VmState): Promise<T> => {
+  const run = <T>(
+    operation: Operation | Unlisted,
+    action: () => Promise<T>,
+    after?: VmState | ((value: T) => VmState),
+  ): Promise<T> => {
     const result = last.then(async () => {
       if (!isUnlisted(operation)) {
         requireSupport(module.type, operation, offered().operations[operation]);
@@ -72,7 +76,7 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
         if (asksFirst.has(operation) && (state === 'running' || state === 'paused')) state = await driver.runState();
         refuse(operation);
         const value = await action();
-        if (next !== undefined) state = next;
+        if (after !== undefined) state = typeof after === 'function' ? after(value) : after;
         return value;
       } catch (error) {
         throw VmError.from(error).with({ operation, hypervisor: module.type, name: context.name });
@@ -112,7 +116,12 @@ export function manage(module: HypervisorModule, context: VmContext): Hypervisor
     pause: (options) => run('pause', async () => optional('pause')(options), 'paused'),
     resume: (options) => run('resume', async () => optional('resume')(options), 'running'),
     save: (folder, options) => run('save', async () => optional('save')(folder, options)),
-    restore: (folder, options) => run('restore', async () => optional('restore')(folder, options), 'paused'),
+    restore: (folder, options) =>
+      run(
+        'restore',
+        async () => optional('restore')(folder, options),
+        (found) => found,
+      ),
     dumpMemory: (file, options) => run('dumpMemory', async () => optional('dumpMemory')(file, options)),
     addDevice: (device) =>
       run('addDevice', async () => {

@@ -158,7 +158,7 @@ export async function bootUp(
   await writeAttached(context.stateFolder, devices);
   report('start', `starting ${hypervisor.type}${accels.length > 0 ? ` (${accel})` : ''}`);
   if (restoreFrom !== undefined) {
-    await hypervisor.restore(restoreFrom, call);
+    await hypervisor.restore(restoreFrom, { ...call, goOn: true });
     return wakeUp(held, { accel, startTimeoutMs }, call);
   }
   await hypervisor.start(call);
@@ -225,7 +225,7 @@ export async function wakeUp(
     () => undefined,
   );
   try {
-    await hypervisor.resume(call);
+    if (hypervisor.state !== 'running') await hypervisor.resume(call);
   } catch (error) {
     over.abort();
     await unused;

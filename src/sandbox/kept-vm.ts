@@ -1,7 +1,6 @@
 import type { CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import type { BaseFactory, FactoryVmStatus, Keeping } from '../factory/factory.ts';
-import type { GuestAgent } from '../guest/agent.ts';
 import { isAlive } from '../state/process-identity.ts';
 import type { AgentLink } from './agent-link.ts';
 import { makeItsOwn } from './boot.ts';
@@ -10,6 +9,7 @@ import type { HeldVm } from './held-vm.ts';
 import { noteEvent } from './life-events.ts';
 import type { OpenedVm } from './opened-vm.ts';
 import { pauseVm } from './pause-vm.ts';
+import { warmUp } from './warm-up.ts';
 
 /** Most VMs that a cache keeps. */
 export const maxCache: number = 256;
@@ -86,13 +86,4 @@ export async function wakeTaken(held: HeldVm, name: string, call: CallOptions): 
   const { name: from } = await held.locate();
   await noteEvent(held.store, held.moved(await held.store.rename(held, name, call)), 'renamed', { from });
   return (await wakeUp(held, { accel: held.context.accel }, call)).link;
-}
-
-async function warmUp(agent: GuestAgent, call: CallOptions): Promise<void> {
-  try {
-    await agent.exec(['true'], call).exited;
-  } catch (error) {
-    // A guest without this program has at least started a process.
-    if (VmError.from(error).code !== 'GUEST_NOT_FOUND') throw error;
-  }
 }

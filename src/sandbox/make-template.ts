@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { callScope, type CallOptions } from '../config/call-options.ts';
@@ -19,6 +20,7 @@ import { pauseVm } from './pause-vm.ts';
 import { type Prepared, prepare } from './prepare.ts';
 import { refuseScratchDisk } from './scratch.ts';
 import { splitOptions, type SplitOptions, type VmOptions } from './vm-options.ts';
+import { warmUp } from './warm-up.ts';
 
 /** What a template is to be: a VM's configuration, and where its memory is kept. */
 export interface TemplateOptions extends Omit<VmOptions, 'detached' | 'start' | 'template' | 'networkNamespace'> {
@@ -107,6 +109,12 @@ function keepsMemory(module: Prepared['module']): boolean {
   return module.fields.uses.bootToBeTemplate === true;
 }
 
+/** What every clone is spared: a kernel's first times, and that the file with the machine id has to be made. */
+async function settle(agent: GuestAgent, call: CallOptions): Promise<void> {
+  await warmUp(agent, call);
+  if (agent.features.has('machine-id')) await agent.sync({ machineId: randomBytes(16).toString('hex') }, call);
+}
+
 interface Work {
   report: (phase: Phase, message: string) => void;
   call: { signal: AbortSignal };
@@ -126,6 +134,7 @@ async function bootAndSave(
   try {
     try {
       await setup?.(link.agent, call);
+      await settle(link.agent, call);
     } finally {
       // The agent waits for the next client from here on.
       await link.close();

@@ -1,9 +1,12 @@
 import type { CallOptions } from '../config/call-options.ts';
+import { parseConfig } from '../config/parse.ts';
 import { VmError } from '../errors.ts';
 import { CacheFactory } from '../factory/cache.ts';
 import { CacheClient } from '../factory/cache-client.ts';
 import { type CacheServer, requireEndpoint, serveCache } from '../factory/cache-server.ts';
 import type { GrpcVm } from '../factory/cache-service.ts';
+import type { KeptMachine } from '../factory/kept-machine.ts';
+import { loadDriver } from '../hypervisors/registry.ts';
 import { ensurePrivateFolder } from '../state/private-folder.ts';
 import { cacheEndpoint, places } from '../state/paths.ts';
 import { followEvents } from './follow-events.ts';
@@ -60,6 +63,11 @@ export async function openCacheServer(options: CacheServerOptions): Promise<Serv
   const { template } = splitOptions(given);
   const info = template === undefined ? undefined : await inspectTemplate(template);
   if (endpoint === defaultEndpoint()) for (const place of places().privateFolders) await ensurePrivateFolder(place);
+  const { type } = await loadDriver(splitOptions(given).hypervisor);
+  const kept: KeptMachine =
+    info === undefined
+      ? { ...parseConfig(splitOptions(given).config), hypervisor: type }
+      : { ...info.config, hypervisor: info.hypervisor, template: info.name };
   let end: () => void = () => undefined;
   const asked = new Promise<void>((resolve) => (end = resolve));
   const handing = new Set<Promise<void>>();
@@ -71,7 +79,7 @@ export async function openCacheServer(options: CacheServerOptions): Promise<Serv
   };
   // The socket first: of two servers that start at once, one is told before it has booted anything.
   const server: CacheServer = await serveCache(endpoint, {
-    config: async () => ({ Data: bytes(info?.config ?? given), AgentConfig: new Uint8Array() }),
+    config: async () => ({ Data: bytes(kept), AgentConfig: new Uint8Array() }),
     status: async () => ({
       pid: process.pid,
       vmstatus: pool()

@@ -44,7 +44,7 @@ export function scripted(refused: { operations?: readonly Operation[]; devices?:
         const value: unknown = await on.get(String(name))?.();
         if (name === 'pause' || name === 'resume') paused = name === 'pause';
         calls.push(`${String(name)}.`);
-        return value;
+        return name === 'restore' ? (value ?? 'paused') : value;
       };
     },
   });

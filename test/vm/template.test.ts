@@ -7,7 +7,8 @@ import { writeTemplate } from '../../src/factory/template-manifest.ts';
 import { TemplateStore } from '../../src/factory/template-store.ts';
 import { listTemplates, type Template } from '../../src/sandbox/template.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
-import { places } from '../../src/state/paths.ts';
+import { places, runtimeFolder, vmmFiles } from '../../src/state/paths.ts';
+import { connectQmp } from '../../src/transports/qmp/client.ts';
 import { codeOf, failure } from '../fakes/failure.ts';
 import { keepsAcrossTests } from '../support/leaks.ts';
 import { smallGuest } from './guest.ts';
@@ -25,6 +26,17 @@ async function mapping(vm: Vm, file: string): Promise<{ own: number; rss: number
     sums.rss += Number(/^Rss:\s+(\d+)/m.exec(part)?.[1]);
   }
   return sums;
+}
+
+/** The machine's generation id, as QEMU has written it into the guest's memory. */
+async function generation(vm: Vm): Promise<string> {
+  const { id } = await vm.inspect();
+  const qmp = await connectQmp(vmmFiles.qmpSocket(runtimeFolder(places(), id)));
+  try {
+    return (await qmp.execute<{ guid: string }>('query-vm-generation-id')).guid;
+  } finally {
+    await qmp.close();
+  }
 }
 
 describe('a template of a real guest', () => {
@@ -57,6 +69,10 @@ describe('a template of a real guest', () => {
       }
       expect(await read(one, 'cat /etc/machine-id')).not.toBe(await read(two, 'cat /etc/machine-id'));
       expect(one.agent.bootId).toBe(two.agent.bootId);
+      // A kernel with a driver for it would have reseeded by that alone.
+      const [first, second] = [await generation(one), await generation(two)];
+      expect(first).toMatch(/^[0-9a-f-]{36}$/);
+      expect(first).not.toBe(second);
 
       // What one writes no other sees, nor one that comes later.
       await one.exec('echo secret >/srv/mine; echo changed >/srv/set-up', { check: true });

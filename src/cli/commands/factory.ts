@@ -7,13 +7,14 @@ import type { TemplateSummary } from '../../sandbox/template.ts';
 import { VmError } from '../../errors.ts';
 import { forEachName, newCommand } from '../command.ts';
 import { interruptible } from '../interrupts.ts';
-import { kataTemplateName } from '../kata-template.ts';
+import { kataCache } from '../kata-cache.ts';
+import { kataTemplate, kataTemplateName } from '../kata-template.ts';
 import { timeMs, wholeNumber } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 import { openProgress } from '../progress.ts';
 import { table } from '../table.ts';
 import { addVmFlags, type VmFlags } from '../vm-flags.ts';
-import { settle, tellSettings } from '../vm-settings.ts';
+import { settle, type SettledOptions, tellSettings } from '../vm-settings.ts';
 
 interface InitFlags extends VmFlags {
   cache?: number;
@@ -89,6 +90,8 @@ function init(): Command {
       if (flags.endpoint !== undefined || flags.template !== undefined)
         throw new VmError('INVALID_ARGUMENT', '--endpoint and --template go with --cache');
       const settled = await settle(flags);
+      const cache = kataCache(settled);
+      if (cache !== undefined) return keepReady(argv, { ...flags, ...cache }, settled);
       if (flags.quiet !== true) tellSettings(settled.settings, true);
       const { Vm } = await import('../../sandbox/vm.ts');
       await interruptible(async ({ signal }) => {
@@ -114,14 +117,16 @@ function init(): Command {
 }
 
 /** Serves a cache until somebody asks it to quit, or it is interrupted. */
-async function keepReady(argv: readonly string[], flags: InitFlags): Promise<void> {
-  const { cache = 0, endpoint, template, name, place } = flags;
+async function keepReady(argv: readonly string[], flags: InitFlags, ofKata?: SettledOptions): Promise<void> {
+  const { cache = 0, endpoint, name, place } = flags;
   if (argv.length > 0 || name !== undefined || place !== undefined)
     throw new VmError('INVALID_ARGUMENT', 'a name, a place and a command are for a template, not for a cache');
-  const settled = await settle(flags);
-  if (flags.quiet !== true) tellSettings(settled.settings);
+  const settled = ofKata ?? (await settle(flags));
+  if (flags.quiet !== true) tellSettings(settled.settings, ofKata !== undefined);
   const { openCacheServer } = await import('../../sandbox/serve-cache.ts');
   await interruptible(async ({ signal }) => {
+    const how = { signal, timeoutMs: flags.timeout, onEvent: () => undefined };
+    const template = ofKata === undefined ? flags.template : await kataTemplate(ofKata, how);
     const options = { ...settled.options, template, cache, endpoint: endpoint && path.resolve(endpoint) };
     const server = await openCacheServer(options).catch(settled.explain);
     try {

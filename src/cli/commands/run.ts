@@ -9,6 +9,7 @@ import { newCommand } from '../command.ts';
 import { addDeviceFlags, type DeviceFlags } from '../device-flags.ts';
 import { addExecFlags, type ExecFlags, execOptions } from '../exec-flags.ts';
 import { interruptible } from '../interrupts.ts';
+import { takeOfKata } from '../kata-cache.ts';
 import { kataTemplate } from '../kata-template.ts';
 import { timeMs } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
@@ -150,10 +151,15 @@ async function making(flags: RunFlags): Promise<MakeVm> {
   const settled = await settle(flags);
   if (flags.quiet !== true) tellSettings(settled.settings, true);
   const { Vm: library } = await import('../../sandbox/vm.ts');
+  const tell = (why: string): void => {
+    if (flags.quiet !== true) process.stderr.write(`polyvisor: ${why}\n`);
+  };
   return (signal) => {
     const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
     const how = { signal, timeoutMs: flags.timeout, onEvent: progress.onEvent.bind(progress) };
     const create = async (): Promise<Vm> => {
+      const taken = flags.template === undefined && (await takeOfKata(settled, { name: flags.name, ...how }, tell));
+      if (taken) return taken;
       const template = flags.template ?? (await kataTemplate(settled, how));
       return library.create({ ...settled.options, ...how, template });
     };

@@ -51,7 +51,7 @@ export const capabilities: Capabilities = {
     memory: { start: byConfig, hotAdd: true, hotRemove: true },
   },
   agent: true,
-  sharedMemory: 'a restore reads all memory anew',
+  sharedMemory: true,
   isolation: true,
 };
 

@@ -36,7 +36,16 @@ export async function resizeMemory(
   const limits = { bootMiB, slots: 1, maxMiB: bootMiB + pluggableMiB(context), blockMiB };
   // As if what is plugged were one module that can have any size.
   const wantedMiB = bootMiB + (memoryChange([], memoryMiB, limits).add?.sizeMiB ?? 0);
-  const beforeMiB = (await control.info(call)).memory_actual_size / mib;
+  const info = await control.info(call);
+  const beforeMiB = info.memory_actual_size / mib;
+  const { zones } = info.config.memory;
+  if (zones !== undefined && zones !== null && zones.length > 0 && wantedMiB !== beforeMiB) {
+    throw new VmError('UNSUPPORTED', 'the memory of a template and of its clones is a file, which has one size', {
+      operation: 'resizeMemory',
+      field: 'memoryMiB',
+      advice: 'Make the template with as much memory as a clone is to have.',
+    });
+  }
   if (wantedMiB < beforeMiB && !config.virtioMem) {
     throw new VmError('INVALID_ARGUMENT', `the VM has ${beforeMiB} MiB, and what was plugged by ACPI stays`, {
       operation: 'resizeMemory',

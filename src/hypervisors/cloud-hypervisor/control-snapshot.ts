@@ -7,8 +7,10 @@ import type { VmContext } from '../hypervisor.ts';
 import { moveFile } from '../move-file.ts';
 import type { CloudHypervisorControl } from './control.ts';
 import { deviceLists, type OwnDevice } from './devices.ts';
-import { memoryBytesIn, type SavedMachine, savedParts, writeSaved } from './state-saved.ts';
+import { memoryBytesIn, savedFiles, type SavedMachine, savedParts, writeSaved } from './state-saved.ts';
 import type { VmConfig } from './wire.ts';
+
+const mib = 2 ** 20;
 
 /** Name of the folder in the VMM's own through which a snapshot goes: it may see no other. */
 const passage = 'snapshot';
@@ -41,20 +43,57 @@ export async function saveSnapshot(
 }
 
 /**
+ * The same for a template: its memory stays in its file, and all else goes to where its configuration says.
+ * @throws {VmError} VMM_FAILED, IO, TIMEOUT, ABORTED
+ */
+export async function saveTemplate(
+  control: CloudHypervisorControl,
+  { config, runtimeFolder }: Pick<VmContext, 'config' | 'runtimeFolder'>,
+  target: string,
+  machine: Pick<SavedMachine, 'version' | 'devices'>,
+  call: CallOptions,
+): Promise<void> {
+  const { memoryPath = '', devicesStatePath = '', memoryMiB } = config;
+  const apart = { memory: path.relative(target, memoryPath), state: path.relative(target, devicesStatePath) };
+  const places = savedFiles(target, { apart });
+  const folder = await makePassage(runtimeFolder);
+  try {
+    await control.snapshot(folder, call);
+    for (const part of ['config.json', 'state.json'] as const) await moveFile(path.join(folder, part), places[part]);
+    await writeSaved(target, { schema: 1, ...machine, memoryBytes: memoryMiB * mib, apart });
+  } catch (error) {
+    for (const part of ['config.json', 'state.json'] as const) await rm(places[part], { force: true });
+    throw VmError.from(error, 'IO', { path: target });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
  * Shows a snapshot to a new Cloud Hypervisor: its memory and state as they are, its configuration with the paths of the new VM.
  * @returns the folder to restore from
  * @throws {VmError} FILE_INVALID when the configuration in it can't be read, IO
  */
-export async function openSnapshot(context: VmContext, devices: readonly OwnDevice[], source: string): Promise<string> {
+export async function openSnapshot(
+  context: VmContext,
+  { devices, apart }: Pick<SavedMachine, 'devices' | 'apart'>,
+  source: string,
+): Promise<string> {
   const folder = await makePassage(context.runtimeFolder);
-  const file = path.join(source, 'config.json');
+  const places = savedFiles(source, { apart });
+  const file = places['config.json'];
   try {
-    const config = relocated(JSON.parse(await readFile(file, 'utf8')) as VmConfig, context, devices);
+    const saved = JSON.parse(await readFile(file, 'utf8')) as VmConfig;
+    const config = withMemory(
+      relocated(saved, context, devices),
+      apart === undefined ? undefined : places['memory-ranges'],
+    );
     await writeFile(path.join(folder, 'config.json'), JSON.stringify(config), { mode: 0o644 });
   } catch (error) {
     throw VmError.from(error, 'FILE_INVALID', { path: file });
   }
-  for (const part of ['state.json', 'memory-ranges']) await symlink(path.join(source, part), path.join(folder, part));
+  await symlink(places['state.json'], path.join(folder, 'state.json'));
+  if (apart === undefined) await symlink(places['memory-ranges'], path.join(folder, 'memory-ranges'));
   return folder;
 }
 
@@ -80,6 +119,21 @@ export function relocated(saved: VmConfig, context: VmContext, devices: readonly
       ? {}
       : { landlock_rules: [runtimeFolder, '/dev/net/tun'].map((at) => ({ path: at, access: 'rw' as const })) }),
   };
+}
+
+/**
+ * Memory in a file is mapped privately: nobody else sees what is written to it. Without one it is in the snapshot, also where the saved VM had
+ * it from a file. Pure.
+ */
+export function withMemory(config: VmConfig, file: string | undefined): VmConfig {
+  const { zones, ...memory } = config.memory;
+  if (zones === undefined || zones === null) return config;
+  const own = zones.map(({ file: _former, ...zone }) => ({
+    ...zone,
+    ...(file === undefined ? {} : { file }),
+    shared: false,
+  }));
+  return { ...config, memory: { ...memory, zones: own } };
 }
 
 async function makePassage(runtimeFolder: string): Promise<string> {

@@ -12,6 +12,7 @@ import type {
   Driver,
   GuestChannel,
   GuestSocket,
+  RestoreOptions,
   SaveOptions,
   StopOptions,
   VmContext,
@@ -19,6 +20,7 @@ import type {
 import type { LaunchPlan } from '../launch-plan.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import { requireSavable } from '../savable.ts';
+import { makeMemoryFile } from '../template-memory.ts';
 import { vcpuThreads } from '../vcpu-threads.ts';
 import type { VmmEvent } from '../vmm-event.ts';
 import { processStatistics, type VmmStatistics } from '../vmm-statistics.ts';
@@ -29,7 +31,7 @@ import { dumpToFile } from './control-dump.ts';
 import { monitorEvents, startedMs } from './control-events.ts';
 import { looked, plug, startDaemon, unplug } from './control-plug.ts';
 import { type MemoryResize, resizeMemory, resizeVcpus } from './control-resize.ts';
-import { closeSnapshot, openSnapshot, saveSnapshot } from './control-snapshot.ts';
+import { closeSnapshot, openSnapshot, saveSnapshot, saveTemplate } from './control-snapshot.ts';
 import { counters } from './control-statistics.ts';
 import type { OwnDevice } from './devices.ts';
 import { adviceFor, startFailure } from './errors.ts';
@@ -38,7 +40,7 @@ import { probe } from './probe.ts';
 import { requireNotOlder } from './probe-versions.ts';
 import { type CloudHypervisorState, parseState } from './state.ts';
 import { changeDevices, readDevices, writeDevices } from './state-devices.ts';
-import { readSaved, savedParts } from './state-saved.ts';
+import { readSaved, savedFiles, type SavedMachine } from './state-saved.ts';
 import { typedEvent } from './wire-events.ts';
 
 /** Devices that come back with a snapshot. A daemon's state, and that of a device of the host, is in none. */
@@ -54,7 +56,7 @@ const consoleLines = 50;
 /** Drives one Cloud Hypervisor: order and waiting only. What it is told is in plan.ts, how it is asked in control.ts. */
 export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   /** what the next plan is made of, beside the configuration */
-  readonly #next: { devices: readonly OwnDevice[]; restoreFrom: string | undefined };
+  readonly #next: { devices: readonly OwnDevice[]; apart?: SavedMachine['apart']; restoreFrom: string | undefined };
   #vsock: HybridVsock | undefined;
   #features: readonly string[] | undefined;
   #vsockWasAdded = false;
@@ -67,6 +69,12 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
 
   offers(): Capabilities {
     return capabilitiesFor({ version: this.program.version, features: this.#features });
+  }
+
+  override async create(options?: CallOptions): Promise<void> {
+    await super.create(options);
+    const { bootToBeTemplate, memoryPath, memoryMiB } = this.context.config;
+    if (bootToBeTemplate && memoryPath !== undefined) await makeMemoryFile(memoryPath, memoryMiB);
   }
 
   async addDevice(device: Device): Promise<void> {
@@ -117,7 +125,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
       await control.send(this.plan().requests, call);
       const { restoreFrom } = this.#next;
       if (restoreFrom === undefined) return;
-      await control.restore(await openSnapshot(this.context, this.#next.devices, restoreFrom), call);
+      await control.restore(await openSnapshot(this.context, this.#next, restoreFrom), call);
     } catch (error) {
       const found = VmError.from(error);
       if (found.code !== 'VMM_FAILED') throw error;
@@ -129,13 +137,15 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     }
   }
 
-  async restore(folder: string, options: CallOptions = {}): Promise<void> {
+  async restore(folder: string, options: RestoreOptions = {}): Promise<'paused'> {
     const saved = await readSaved(folder);
     requireNotOlder(this.program.version, saved.version, folder);
     await writeDevices(this.context.stateFolder, saved.devices);
     this.#next.devices = saved.devices;
+    this.#next.apart = saved.apart;
     this.#next.restoreFrom = folder;
     await this.#startWithDaemons(options);
+    return 'paused';
   }
 
   async stop(options: StopOptions = {}): Promise<void> {
@@ -176,6 +186,8 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     const { runtimeFolder, stateFolder } = this.context;
     const machine = { version: this.program.version ?? '', devices: await readDevices(stateFolder) };
     requireSavable(machine.devices, savedKinds);
+    if (this.context.config.bootToBeTemplate)
+      return saveTemplate(this.#control(), this.context, folder, machine, { signal, timeoutMs });
     // Not within the call: nothing would be saved for a caller who does not listen.
     const bytes = await saveSnapshot(this.#control(), runtimeFolder, folder, machine, { signal, timeoutMs });
     onProgress?.(bytes);
@@ -337,9 +349,11 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   }
 
   #found(): Found {
-    const { devices, restoreFrom: folder } = this.#next;
-    const opened = savedParts.map((part) => ({ path: `${folder}/${part}`, access: 'read' as const }));
-    return { version: this.program.version, devices, restores: folder === undefined ? undefined : opened };
+    const { devices, apart, restoreFrom: folder } = this.#next;
+    const found = { version: this.program.version, devices };
+    if (folder === undefined) return found;
+    const opened = Object.values(savedFiles(folder, { apart }));
+    return { ...found, restores: opened.map((file) => ({ path: file, access: 'read' as const })) };
   }
 
   #control(): CloudHypervisorControl {

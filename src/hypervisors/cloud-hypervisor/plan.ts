@@ -19,6 +19,9 @@ const memorySlotMiB = 128;
 /** What a user puts into `hypervisorParams` to have Landlock. */
 const landlockParam = '--landlock';
 
+/** What Cloud Hypervisor itself calls a guest's only memory. */
+const zoneId = 'mem0';
+
 const mib = 2 ** 20;
 
 /** What a plan is made of beside the configuration: nothing for one that is only looked at. */
@@ -84,6 +87,8 @@ function checkConfig(config: HypervisorConfig, version: string | undefined): voi
     );
   if (hugePages && memoryMiB % 2 !== 0)
     throw refuse('memoryMiB', `memoryMiB must be even with hugePages, which are of 2 MiB, not ${memoryMiB}`);
+  if (config.bootToBeTemplate && config.virtioFsDaemon !== undefined)
+    throw refuse('virtioFsDaemon', 'virtioFsDaemon does not go with templates: it needs memory shared with its daemon');
   if (usesLandlock(config) && version !== undefined && !has(version, 'landlock'))
     throw new VmError('HYPERVISOR_TOO_OLD', `Cloud Hypervisor ${version} has no Landlock: 42.0 has`, {
       field: 'hypervisorParams',
@@ -124,6 +129,7 @@ function vmConfig(context: VmContext, devices: readonly OwnDevice[]): VmConfig {
 
 function memory(context: VmContext): VmConfig['memory'] {
   const { config } = context;
+  if (config.bootToBeTemplate) return templateMemory(config);
   const hotplugMiB = pluggableMiB(context);
   return {
     size: config.memoryMiB * mib,
@@ -133,6 +139,12 @@ function memory(context: VmContext): VmConfig['memory'] {
     hugepages: config.hugePages,
     prefault: config.memPrealloc,
   };
+}
+
+/** A file that holds all of it: what is in there is in no snapshot, and clones map it privately. Such memory can't grow by ACPI. */
+function templateMemory({ memoryMiB, memoryPath = '' }: HypervisorConfig): VmConfig['memory'] {
+  const zone = { id: zoneId, size: memoryMiB * mib, file: memoryPath, shared: true };
+  return { size: 0, hotplug_method: 'Acpi', shared: false, hugepages: false, prefault: false, zones: [zone] };
 }
 
 /** Read-only: several VMs may have the same. */
@@ -154,11 +166,13 @@ function paths({ config }: VmContext, devices: readonly OwnDevice[]): PlannedPat
   const assets = (['kernel', 'initrd', 'image'] as const)
     .map((type) => assetPath(config, type))
     .filter((path) => path !== undefined);
+  const memory = config.bootToBeTemplate ? config.memoryPath : undefined;
   // A shared folder is its daemon's affair.
   const opened = devices.filter(({ kind }) => kind !== 'fs').map(pathOf);
   return [
     ...assets.map((path): PlannedPath => ({ path, access: 'read' })),
     ...opened,
+    ...(memory === undefined ? [] : [{ path: memory, access: 'write' } as const]),
     { path: '/dev/kvm', access: 'write' },
     { path: config.entropySource, access: 'read' },
     // The console is a pseudo-terminal of the host's.

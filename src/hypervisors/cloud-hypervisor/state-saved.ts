@@ -11,10 +11,15 @@ export interface SavedMachine {
   version: string;
   devices: readonly OwnDevice[];
   memoryBytes: number;
+  /** names of files in the same folder, or absolute: memory that VMs share which go on from here, and the state */
+  apart?: { memory: string; state: string } | undefined;
 }
 
 /** Cloud Hypervisor's own names of a snapshot's files (docs/snapshot_restore.md). */
 export const savedParts = ['config.json', 'state.json', 'memory-ranges'] as const;
+
+/** One of these files. */
+export type SavedPart = (typeof savedParts)[number];
 
 const machineName = 'cloud-hypervisor.json';
 
@@ -42,8 +47,18 @@ export async function readSaved(folder: string): Promise<SavedMachine> {
     throw new VmError(missing ? 'FILE_NOT_FOUND' : 'STATE_INVALID', problem, { path: file, cause: error });
   }
   if (!isSaved(saved)) throw new VmError('STATE_INVALID', `${file} is not what this version writes`, { path: file });
-  for (const part of savedParts) await requireSize(path.join(folder, part), part, saved.memoryBytes);
+  for (const [part, place] of Object.entries(savedFiles(folder, saved)))
+    await requireSize(place, part, saved.memoryBytes);
   return saved;
+}
+
+/** Where the parts of a saved VM are, by Cloud Hypervisor's own names. */
+export function savedFiles(folder: string, { apart }: Pick<SavedMachine, 'apart'>): Record<SavedPart, string> {
+  return {
+    'config.json': path.join(folder, 'config.json'),
+    'state.json': path.resolve(folder, apart?.state ?? 'state.json'),
+    'memory-ranges': path.resolve(folder, apart?.memory ?? 'memory-ranges'),
+  };
 }
 
 /** Bytes of the memory's file. @throws {VmError} FILE_NOT_FOUND */
@@ -51,7 +66,7 @@ export async function memoryBytesIn(folder: string): Promise<number> {
   return sizeOfPart(path.join(folder, 'memory-ranges'));
 }
 
-async function requireSize(file: string, part: (typeof savedParts)[number], memoryBytes: number): Promise<void> {
+async function requireSize(file: string, part: string, memoryBytes: number): Promise<void> {
   const size = await sizeOfPart(file);
   if (size > 0 && (part !== 'memory-ranges' || size === memoryBytes)) return;
   const problem = size === 0 ? 'is empty' : `has ${size} bytes, and the guest had ${memoryBytes}`;
@@ -63,6 +78,11 @@ function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {
     saved?.schema === 1 &&
     typeof saved.version === 'string' &&
     Number.isInteger(saved.memoryBytes) &&
-    Array.isArray(saved.devices)
+    Array.isArray(saved.devices) &&
+    (saved.apart === undefined || (isName(saved.apart?.memory) && isName(saved.apart.state)))
   );
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && value !== '';
 }

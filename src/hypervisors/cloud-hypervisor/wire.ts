@@ -32,6 +32,16 @@ interface MemoryConfig {
   shared: boolean;
   hugepages: boolean;
   prefault: boolean;
+  /** in place of `size`, which is 0 then */
+  zones?: MemoryZone[];
+}
+
+/** Memory in a file, or with a policy of its own. */
+export interface MemoryZone {
+  id: string;
+  size: number;
+  file?: string;
+  shared: boolean;
 }
 
 interface TokenBucket {
@@ -109,7 +119,7 @@ export interface VmmPing {
 /** `GET /vm.info` */
 export interface VmInfo {
   state: 'Created' | 'Running' | 'Shutdown' | 'Paused' | 'BreakPoint';
-  config: { memory: { size: number } };
+  config: { memory: { size: number; zones?: MemoryZone[] | null } };
   /** what the guest uses: plugged memory counts, what its balloon holds does not */
   memory_actual_size: number;
   /** by id; absent before the boot */

@@ -17,6 +17,7 @@ import type {
   Driver,
   GuestChannel,
   GuestSocket,
+  RestoreOptions,
   SaveOptions,
   StopOptions,
   VmContext,
@@ -167,7 +168,7 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
     }
   }
 
-  async restore(folder: string, options: CallOptions = {}): Promise<void> {
+  async restore(folder: string, options: RestoreOptions = {}): Promise<'paused'> {
     const saved = await readSaved(folder);
     await checkSaved(folder, saved, this.program.version);
     const { stateFolder } = this.context;
@@ -179,6 +180,7 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
     this.#next.restores = true;
     await withSnapshot(this.#at(), folder, () => super.start(options));
     this.#vsockIsReset = true;
+    return 'paused';
   }
 
   /** Firecracker has no request that ends it: a guest that was asked to power off ends it, all else is the signal's. */

@@ -5,7 +5,7 @@ import { vmFiles, vmmFiles } from '../../state/paths.ts';
 import { isAlive, signalProcess } from '../../state/process-identity.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import { type Device, deviceKinds, type MemoryDevice } from '../device.ts';
-import type { ConsoleLocation, Driver, SaveOptions, StopOptions, VmContext } from '../hypervisor.ts';
+import type { ConsoleLocation, Driver, RestoreOptions, SaveOptions, StopOptions, VmContext } from '../hypervisor.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import { onHost } from '../device-host.ts';
 import { checkDevice } from '../device-rules.ts';
@@ -145,12 +145,13 @@ export class MockDriver extends ProgramDriver implements Driver {
     options.onProgress?.(bytes);
   }
 
-  async restore(folder: string, options: CallOptions = {}): Promise<void> {
+  async restore(folder: string, options: RestoreOptions = {}): Promise<'paused'> {
     await this.#failAsTold('restore', options);
     const saved = await savedMachine(folder);
     await super.start(options);
     await this.#control.change(() => ({ ...saved, paused: true }));
     this.#signal('SIGSTOP');
+    return 'paused';
   }
 
   /** What stands for memory: the machine as it is on disk. */

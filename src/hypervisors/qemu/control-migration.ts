@@ -89,6 +89,23 @@ export async function migrateFromFile(
   }
 }
 
+/**
+ * Feeds a QEMU that listens by itself. Resolves when it has read all of it, and lets the guest go on.
+ * @throws {VmError} VMM_GONE, ABORTED, TIMEOUT
+ */
+export async function feed(socketPath: string, stream: Uint8Array, call: CallOptions): Promise<void> {
+  const socket = await connectUnix(socketPath, call);
+  try {
+    socket.resume().end(stream);
+    await once(socket, 'close', { signal: call.signal });
+  } catch (error) {
+    throw VmError.from(error, 'VMM_GONE');
+  } finally {
+    socket.destroy();
+    await rm(socketPath, { force: true });
+  }
+}
+
 async function prepare(qmp: QmpClient, { withoutSharedMemory }: MigrationScope, call: CallOptions): Promise<void> {
   const capabilities = [
     { capability: 'events', state: true },

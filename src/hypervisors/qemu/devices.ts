@@ -23,7 +23,8 @@ export const agentPorts = 8;
 export const rootId = 'rootfs';
 
 /** Ids that are not for devices of the caller: the machine's own parts have them, or will. */
-const ownIds = /^(serial\d|scsi\d|channel\d|rng|balloon0|virtiomem0|pci-bridge-\d|rp\d+|dimm\d+|cpu-\d+|rootfs)$/;
+const ownIds =
+  /^(serial\d|scsi\d|channel\d|rng|balloon0|genid0|virtiomem0|pci-bridge-\d|rp\d+|dimm\d+|cpu-\d+|rootfs)$/;
 
 /** The root image as a disk, which is only read: several VMs may have the same. Undefined for a guest that has it in its initrd. */
 export function rootDisk(config: HypervisorConfig): BlockDevice | undefined {

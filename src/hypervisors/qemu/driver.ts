@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { callScope, type CallOptions } from '../../config/call-options.ts';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
@@ -9,11 +10,20 @@ import { type LogReading, readLog } from '../../transports/log-follow.ts';
 import { LineSplitter } from '../../transports/qmp/lines.ts';
 import { panicIn } from '../console-signs.ts';
 import type { CpuDevice, Device, MemoryDevice } from '../device.ts';
-import type { Driver, PluggedDevice, SaveOptions, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
+import type {
+  Driver,
+  PluggedDevice,
+  RestoreOptions,
+  SaveOptions,
+  StopOptions,
+  VmContext,
+  VmmExit,
+} from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import type { VmmEvent } from '../vmm-event.ts';
 import { makeRealtime } from '../thread-schedule.ts';
+import { makeMemoryFile, requireMemoryFile } from '../template-memory.ts';
 import { threadsOnHost } from '../vcpu-threads.ts';
 import { processStatistics, type VmmStatistics } from '../vmm-statistics.ts';
 import { QemuControl } from './control.ts';
@@ -23,11 +33,10 @@ import { plugSize, unplugSize } from './control-size.ts';
 import { counters } from './control-statistics.ts';
 import { dumpToFile } from './control-dump.ts';
 import { addBeforeStart, attach, detach, type LiveScope } from './control-attach.ts';
-import { macvtapNode } from './control-devices.ts';
 import { requireDaemons, withDaemons } from './control-folders.ts';
-import { migrateFromFile } from './control-migration.ts';
+import { loadSaved, withNodes } from './control-load.ts';
+import { feed } from './control-migration.ts';
 import { saveMachine } from './control-save.ts';
-import { makeMemoryFile, requireMemoryFile } from './control-template.ts';
 import { agentPorts } from './devices.ts';
 import { startFailure } from './errors.ts';
 import { machineFamily, type Placed } from './devices-place.ts';
@@ -36,7 +45,7 @@ import { restorePlan } from './plan-restore.ts';
 import { probe } from './probe.ts';
 import { parseState } from './state.ts';
 import { readDevices, writeDevices } from './state-devices.ts';
-import { besideState, machineFile, readSaved, type SavedMachine, savedFiles } from './state-saved.ts';
+import { besideState, machineFile, readSaved, readStream, type SavedMachine, savedFiles } from './state-saved.ts';
 import type { RunState } from './wire.ts';
 import { parseEventLine } from './wire-events.ts';
 
@@ -71,6 +80,8 @@ export class QemuDriver extends ProgramDriver implements Driver {
   #added: readonly Placed[] = [];
   /** file with the memory that it is to see privately */
   #memory: string | undefined;
+  /** the devices, for a QEMU that listens for them by itself */
+  #stream: Uint8Array | undefined;
 
   constructor(context: VmContext) {
     // A client that dies and is followed at once by another leaves the guest's port no sign of it.
@@ -78,12 +89,13 @@ export class QemuDriver extends ProgramDriver implements Driver {
     const planned = (of: VmContext, binary: string): LaunchPlan =>
       this.#saved === undefined
         ? planWith(of, binary, this.#added)
-        : restorePlan(of, binary, this.#saved, this.#memory);
+        : restorePlan(of, binary, this.#saved, this.#memory, this.#stream !== undefined);
     super(context, { plan: planned, probe, parseState, startFailure, channels });
     this.#control = new QemuControl(context);
   }
 
   protected answers(call: CallOptions): Promise<void> {
+    if (this.#stream !== undefined) return feed(vmmFiles.migration(this.context.runtimeFolder), this.#stream, call);
     return this.#control.ready({ ...call, timeoutMs: readyMs });
   }
 
@@ -96,8 +108,8 @@ export class QemuDriver extends ProgramDriver implements Driver {
   override async start(options: CallOptions = {}): Promise<void> {
     const { bootFromTemplate, devicesStatePath } = this.context.config;
     if (bootFromTemplate && devicesStatePath !== undefined && this.#saved === undefined) {
-      await this.#goOn(besideState(devicesStatePath), options);
-      return this.resume(options);
+      const found = await this.#goOn(besideState(devicesStatePath), { ...options, goOn: true });
+      return found === 'running' ? undefined : this.resume(options);
     }
     const { stateFolder } = this.context;
     const placed = await withDaemons(this.#added, this.context, options, () => super.start(options));
@@ -204,16 +216,15 @@ export class QemuDriver extends ProgramDriver implements Driver {
     });
   }
 
-  async restore(folder: string, options: CallOptions = {}): Promise<void> {
-    await this.#goOn(machineFile(folder), options);
+  async restore(folder: string, options: RestoreOptions = {}): Promise<'paused' | 'running'> {
+    return this.#goOn(machineFile(folder), options);
   }
 
   /** @param described where the machine of the saved VM is described */
-  async #goOn(described: string, options: CallOptions): Promise<void> {
-    const saved = await this.#withNodes(await readSaved(described));
+  async #goOn(described: string, { goOn, ...options }: RestoreOptions): Promise<'paused' | 'running'> {
+    const saved = await withNodes(await readSaved(described), this.context.networkNamespace);
     const scope = callScope('restore of the VM', { timeoutMs: migrationMs, ...options });
     const call = { signal: scope.signal };
-    const socket = vmmFiles.migration(this.context.runtimeFolder);
     const files = savedFiles(path.dirname(described), saved);
     const { memoryPath, memoryMiB } = this.context.config;
     files.memory &&= memoryPath ?? files.memory;
@@ -221,22 +232,20 @@ export class QemuDriver extends ProgramDriver implements Driver {
     this.#saved = saved;
     await writeDevices(this.context.stateFolder, saved.devices);
     this.#memory = files.memory;
-    const load = { ...call, withoutSharedMemory: files.memory !== undefined };
     try {
+      if (goOn === true && saved.goesOn === true && files.memory !== undefined) {
+        await this.#startWith(await readStream(files.stream, saved), call);
+        return 'running';
+      }
       await this.start(call);
-      const loaded = this.#control
-        .session((qmp) => migrateFromFile(qmp, socket, files.stream, load), { ...call, timeoutMs: migrationMs })
-        .catch(async (error: unknown) => {
+      await loadSaved(this.#control, this.context.runtimeFolder, { saved, ...files }, call).catch(
+        async (error: unknown) => {
           // A QEMU that can't load a stream says why on its way out.
           if (VmError.from(error).code !== 'VMM_GONE') throw error;
           throw startFailure(await this.wait(call), (await this.lastWords()).log);
-        });
-      const { sha256 } = await loaded;
-      if (sha256 !== saved.stream.sha256) {
-        throw new VmError('FILE_INVALID', 'the saved state is damaged: its checksum is wrong', {
-          path: files.stream,
-        });
-      }
+        },
+      );
+      return 'paused';
     } catch (error) {
       await this.vmm.kill();
       scope.throwIfEnded();
@@ -246,13 +255,17 @@ export class QemuDriver extends ProgramDriver implements Driver {
     }
   }
 
-  /** A macvtap may have another node than when the VM was saved. */
-  async #withNodes(saved: SavedMachine): Promise<SavedMachine> {
-    const { networkNamespace } = this.context;
-    const devices: Placed[] = [];
-    for (const placed of saved.devices)
-      devices.push({ ...placed, node: await macvtapNode(placed.device, networkNamespace) });
-    return { ...saved, devices };
+  /** A QEMU that loads these devices by itself, and lets the guest go on. */
+  async #startWith(stream: Uint8Array, call: CallOptions): Promise<void> {
+    this.#stream = stream;
+    try {
+      const events = vmmFiles.eventsIn(this.context.runtimeFolder);
+      const told = this.plan().files.find((file) => file.path === events);
+      if (told !== undefined) await writeFile(events, told.content);
+      await this.start(call);
+    } finally {
+      this.#stream = undefined;
+    }
   }
 
   async check(options: CallOptions = {}): Promise<void> {

@@ -1,8 +1,12 @@
+import { createHash } from 'node:crypto';
 import { assetPath } from '../../config/assets.ts';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { VmContext } from '../hypervisor.ts';
 import { deviceArgument, quoted } from './devices-parts.ts';
 import { machineFamily, type MachineFamily } from './devices-place.ts';
+
+/** The device that holds the machine's generation id. */
+const generationId = 'genid0';
 
 /** What is on each machine's board. Whatever the guest would find and initialise for nothing is off. */
 const boards: Readonly<Record<MachineFamily, string>> = {
@@ -50,6 +54,19 @@ export function panicArguments({ guestMemoryDumpPath, machineType }: HypervisorC
   const stay = ['-action', 'panic=pause'];
   if (family === 'microvm') return stay;
   return [...stay, ...deviceArgument({ driver: family === 'virt' ? 'pvpanic-pci' : 'pvpanic' })];
+}
+
+/**
+ * A number that is another one in every VM. A guest that goes on in another VM than before is told at once, and a kernel with a driver for it
+ * (CONFIG_VMGENID, Linux 5.18) reseeds its random generator.
+ */
+export function generationArguments({ config, id }: Pick<VmContext, 'config' | 'id'>): string[] {
+  const family = machineFamily(config.machineType);
+  // QEMU has it for machines with ACPI tables of a PC's kind (docs/specs/vmgenid.rst).
+  if (family !== 'pc' && family !== 'q35') return [];
+  const digits = createHash('sha256').update(`polyvisor generation ${id}`).digest('hex').slice(0, 32);
+  const guid = digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  return deviceArgument({ driver: 'vmgenid', id: generationId, guid });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
 import { backendId, cpuId, moduleId } from './plan-ids.ts';
@@ -10,12 +11,14 @@ import type { SavedMachine } from './state-saved.ts';
 /**
  * What QEMU is told that is to go on with a saved VM: the machine as it was, with what was plugged, waiting for the stream. Pure.
  * @param memoryPath file of which it is to see the memory, privately; absent when the memory is in the stream
+ * @param byItself it listens for the stream without being asked to, and lets the guest go on: nobody has to talk with its monitor
  */
 export function restorePlan(
   context: VmContext,
   binary: string,
   saved: Omit<SavedMachine, 'stream'>,
   memoryPath?: string,
+  byItself: boolean = false,
 ): LaunchPlan {
   const { machineType, vcpus, hostMemoryMiB } = saved;
   const memory = { bootToBeTemplate: false, bootFromTemplate: memoryPath !== undefined, memoryPath };
@@ -35,5 +38,22 @@ export function restorePlan(
   // What a virtio-mem device held is in the stream alone.
   const { virtioMem, memoryMiB: atBoot } = context.config;
   const memoryMiB = virtioMem ? hostMemoryMiB : saved.modules.reduce((sum, { sizeMiB }) => sum + sizeMiB, atBoot);
-  return { ...fresh, memoryMiB, argv: [...fresh.argv, ...cpus, ...modules, '-S', '-incoming', 'defer'] };
+  const { runtimeFolder } = context;
+  const files = fresh.files.map((file) =>
+    byItself && file.path === vmmFiles.eventsIn(runtimeFolder)
+      ? { ...file, content: `${file.content}${listening(vmmFiles.migration(runtimeFolder))}` }
+      : file,
+  );
+  const waiting = byItself ? [] : ['-S'];
+  return { ...fresh, memoryMiB, files, argv: [...fresh.argv, ...cpus, ...modules, ...waiting, '-incoming', 'defer'] };
+}
+
+/** The monitor on plain files carries out what stands there as soon as QEMU is up, which spares two conversations with another one. */
+function listening(socket: string): string {
+  const capabilities = [{ capability: 'x-ignore-shared', state: true }];
+  const commands = [
+    { execute: 'migrate-set-capabilities', arguments: { capabilities } },
+    { execute: 'migrate-incoming', arguments: { uri: `unix:${socket}` } },
+  ];
+  return commands.map((command) => `${JSON.stringify(command)}\n`).join('');
 }

@@ -9,7 +9,13 @@ import { partsOf } from './devices-kinds.ts';
 import { asArguments, quoted } from './devices-parts.ts';
 import { machineFamily, type Placed } from './devices-place.ts';
 import { inherited } from './plan-descriptors.ts';
-import { firmwareArguments, iommuArguments, machineArguments, panicArguments } from './plan-machine.ts';
+import {
+  firmwareArguments,
+  generationArguments,
+  iommuArguments,
+  machineArguments,
+  panicArguments,
+} from './plan-machine.ts';
 import { balloonArguments, memoryArguments, virtioMemArguments } from './plan-memory.ts';
 import { opened } from './plan-paths.ts';
 
@@ -30,6 +36,8 @@ export function planWith(context: VmContext, binary: string, added: readonly Pla
     ...['-name', `${quoted(context.name)},debug-threads=on`],
     ...machineArguments(context),
     ...memoryArguments(context),
+    // A guest that is loaded goes on or stands still as its new VMM was told, not as its former one did.
+    ...['-global', 'migration.store-global-state=off'],
     ...['-no-user-config', '-nodefaults', '-display', 'none', '-no-reboot', '-msg', 'timestamp=on'],
     ...['-rtc', 'base=utc,driftfix=slew,clock=host'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
@@ -41,6 +49,7 @@ export function planWith(context: VmContext, binary: string, added: readonly Pla
     ...virtioMemArguments(context),
     ...balloonArguments(config),
     ...panicArguments(config),
+    ...generationArguments(context),
     ...boot(context),
     ...serializeParams(config.hypervisorParams, ''),
   ];

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
@@ -9,7 +10,7 @@ import type { MemoryModule } from '../memory-modules.ts';
 import { cpuPlaces, isFilled } from './control-cpus.ts';
 import { memoryModules } from './control-memory.ts';
 import type { Placed } from './devices-place.ts';
-import type { MachineInfo } from './wire.ts';
+import type { MachineInfo, RunState, StatusInfo } from './wire.ts';
 
 /** What is beside the stream of a saved VM: the machine into which it must be loaded again. */
 export interface SavedMachine {
@@ -26,6 +27,8 @@ export interface SavedMachine {
   modules: (MemoryModule & { addr: number })[];
   /** those that were added, by then */
   devices: readonly Placed[];
+  /** its stream does not say that it stands still: a QEMU that is not told to wait lets it go on */
+  goesOn?: boolean | undefined;
   /** the file with devices, and with memory unless that is a file of its own */
   stream: Passed;
   /** names of files in the same folder, or absolute: memory that VMs share which go on from here, and the stream */
@@ -67,7 +70,13 @@ export async function describeMachine(
     pluggedCpus,
     modules: await memoryModules(qmp, call),
     devices,
+    goesOn: goesOnByItself((await qmp.execute<StatusInfo>('query-status', undefined, call)).status),
   };
+}
+
+/** Of these two states nothing is in the stream, as the plan asks for (migration/global_state.c in QEMU). */
+function goesOnByItself(status: RunState): boolean {
+  return status === 'paused' || status === 'running';
 }
 
 /** Where the machine of a saved VM is described. */
@@ -102,6 +111,25 @@ export async function readSaved(file: string): Promise<SavedMachine> {
   }
   if (!isSaved(saved)) throw new VmError('STATE_INVALID', `${file} is not what this version writes`, { path: file });
   return saved;
+}
+
+/**
+ * Devices alone, which are small: read as a whole, so that QEMU sees none of them unless all are what was saved.
+ * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID
+ */
+export async function readStream(file: string, saved: Pick<SavedMachine, 'stream'>): Promise<Uint8Array> {
+  const stream = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+    const code = error.code === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE';
+    throw new VmError(code, `${file}: ${error.message}`, { path: file, errno: error.code, cause: error });
+  });
+  requireSame(createHash('sha256').update(stream).digest('hex'), file, saved);
+  return stream;
+}
+
+/** @throws {VmError} FILE_INVALID when a stream is not what was saved */
+export function requireSame(sha256: string, file: string, { stream }: Pick<SavedMachine, 'stream'>): void {
+  if (sha256 === stream.sha256) return;
+  throw new VmError('FILE_INVALID', 'the saved state is damaged: its checksum is wrong', { path: file });
 }
 
 function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {

@@ -9,7 +9,13 @@ type Body = Record<string, unknown>;
 /** As much of a VM's configuration as the fake looks at. */
 interface Config extends Body {
   cpus: { boot_vcpus: number; max_vcpus: number };
-  memory: { size: number; hotplug_size?: number; hotplug_method: string; shared: boolean };
+  memory: {
+    size: number;
+    hotplug_size?: number;
+    hotplug_method: string;
+    shared: boolean;
+    zones?: { size: number; file?: string; shared: boolean }[];
+  };
   payload: { kernel: string; initramfs?: string };
   serial: { file: string };
   vsock: { socket: string };
@@ -132,13 +138,20 @@ function pathOf(url: unknown): string {
   return String(url).replace(/^file:\/\//, '');
 }
 
+function bootBytes(): number {
+  const memory = config?.memory;
+  return memory?.zones?.reduce((sum, zone) => sum + zone.size, 0) ?? memory?.size ?? 0;
+}
+
 function snapshot(body: Body): Answer {
   if (state !== 'Paused') return refusal('Trying to snapshot while VM is running');
   const folder = pathOf(body['destination_url']);
   writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config), { flag: 'wx' });
   writeFileSync(path.join(folder, 'state.json'), JSON.stringify({ plugged }), { flag: 'wx' });
+  // What a shared file holds is nowhere else.
+  if (config?.memory.zones?.every(({ file, shared }) => file !== undefined && shared) === true) return done;
   writeFileSync(path.join(folder, 'memory-ranges'), '', { flag: 'wx' });
-  truncateSync(path.join(folder, 'memory-ranges'), (config?.memory.size ?? 0) + plugged);
+  truncateSync(path.join(folder, 'memory-ranges'), bootBytes() + plugged);
   return done;
 }
 
@@ -147,7 +160,9 @@ async function restore(body: Body): Promise<Answer> {
   const folder = pathOf(body['source_url']);
   const saved = JSON.parse(readFileSync(path.join(folder, 'config.json'), 'utf8')) as Config;
   ({ plugged } = JSON.parse(readFileSync(path.join(folder, 'state.json'), 'utf8')) as { plugged: number });
-  requireFile(path.join(folder, 'memory-ranges'));
+  for (const zone of saved.memory.zones ?? []) if (zone.file !== undefined) requireFile(zone.file);
+  if (saved.memory.zones?.every(({ file }) => file !== undefined) !== true)
+    requireFile(path.join(folder, 'memory-ranges'));
   config = saved;
   await startGuest(saved, false);
   state = 'Paused';
@@ -164,7 +179,7 @@ function coredump(body: Body): Answer {
 
 function info(): Answer {
   if (config === undefined) return refusal('VM is not created', 404);
-  return { status: 200, body: { state, config, memory_actual_size: config.memory.size + plugged, device_tree: {} } };
+  return { status: 200, body: { state, config, memory_actual_size: bootBytes() + plugged, device_tree: {} } };
 }
 
 function counters(): Answer {

@@ -215,6 +215,66 @@ export function describeOwn(): void {
     }
   });
 
+  describe('clh: a template', () => {
+    it('has clones that map its memory privately: each sees its own writes alone', async () => {
+      const at = path.join(folder, 'template');
+      mkdirSync(at, { mode: 0o700 });
+      const files = { memoryPath: path.join(at, 'memory'), devicesStatePath: path.join(at, 'state') };
+      const template = await labMachine(cloudHypervisor, { bootToBeTemplate: true, ...files });
+      try {
+        await template.hypervisor.create();
+        await template.hypervisor.start();
+        expect(await template.shell('echo shared >/tmp/from; cat /tmp/from')).toBe('shared');
+        await (await template.link()).close();
+        await template.hypervisor.pause();
+        await template.hypervisor.save(at);
+      } finally {
+        await template.discard();
+      }
+      expect(existsSync(path.join(at, 'memory-ranges'))).toBe(false);
+      const clones: LabMachine[] = [];
+      try {
+        for (const number of [1, 2]) {
+          const clone = await labMachine(cloudHypervisor);
+          clones.push(clone);
+          await clone.hypervisor.create();
+          await clone.hypervisor.restore(at);
+          await clone.hypervisor.resume();
+          expect(await clone.shell(`cat /tmp/from; echo ${number} >/tmp/from; cat /tmp/from`)).toBe(
+            `shared\n${number}`,
+          );
+        }
+        const [clone] = clones as [LabMachine];
+        expect(await clone.shell('cat /tmp/from')).toBe('1');
+        // `p`: what it writes becomes its own, and all else is the template's page.
+        const maps = readFileSync(`/proc/${clone.hypervisor.process()?.pid}/smaps`, 'utf8');
+        const own = maps
+          .split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
+          .filter((part) => part.split('\n')[0]?.endsWith(files.memoryPath));
+        expect(own.length).toBeGreaterThan(0);
+        for (const part of own) expect(part).toMatch(/^\S+ rw-p/);
+        const sum = (field: string): number =>
+          own.reduce((all, part) => all + Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(part)?.[1]), 0);
+        expect(sum('Private_Dirty')).toBeLessThan(sum('Rss'));
+        expect(await codeOf(clone.hypervisor.resizeMemory(384, 128, false))).toBe('UNSUPPORTED');
+        // One that was saved again has memory of its own.
+        const again = path.join(folder, 'again');
+        mkdirSync(again);
+        await clone.hypervisor.pause();
+        await clone.hypervisor.save(again);
+        expect(existsSync(path.join(again, 'memory-ranges'))).toBe(true);
+        const third = await labMachine(cloudHypervisor);
+        clones.push(third);
+        await third.hypervisor.create();
+        await third.hypervisor.restore(again);
+        await third.hypervisor.resume();
+        expect(await third.shell('cat /tmp/from')).toBe('1');
+      } finally {
+        for (const clone of clones) await clone.discard();
+      }
+    });
+  });
+
   describe('clh: confined', () => {
     it('boots, has its terminal and is paused, with nothing missing', async () => {
       const vm = await labMachine(cloudHypervisor, { maxVcpus: 2 }, 'strict');

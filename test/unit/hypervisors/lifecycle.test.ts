@@ -61,6 +61,13 @@ const table: [name: string, call: (it: Hypervisor) => Promise<unknown>, allowed:
   ['generateSocket', (it) => it.generateSocket(false), ['none', 'created', 'running', 'paused', 'stopped']],
 ];
 
+it('a restored VM runs when its driver says that the guest has gone on', async () => {
+  const { hypervisor, on } = await inState('created');
+  on.set('restore', async () => 'running');
+  await hypervisor.restore('/tmp', { goOn: true });
+  expect(hypervisor.state).toBe('running');
+});
+
 describe.each(table)('%s', (name, call, allowed, next) => {
   it.each(['none', 'created', 'running', 'paused', 'stopped'] as const)('of a VM that is %s', async (state) => {
     const { hypervisor, calls } = await inState(state);

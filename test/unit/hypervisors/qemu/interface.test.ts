@@ -120,6 +120,21 @@ describe.each(['7.2', '10.0'])('QEMU %s', (version) => {
     }
   });
 
+  it('that goes on by itself listens without being asked, and does not wait', () => {
+    const context = contextFor(qemu, {});
+    const asked = restorePlan(context, '/bin/qemu', saved);
+    const byItself = restorePlan(context, '/bin/qemu', saved, '/memory', true);
+    expect(asked.argv).toContain('-S');
+    expect(byItself.argv).not.toContain('-S');
+    const told = (of: typeof asked): string[] =>
+      (of.files.find(({ path }) => path.endsWith('ev.in'))?.content ?? '')
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { execute: string }).execute);
+    expect(told(asked)).toEqual(['qmp_capabilities']);
+    expect(told(byItself)).toEqual(['qmp_capabilities', 'migrate-set-capabilities', 'migrate-incoming']);
+  });
+
   it.each(['q35', 'pc'])('knows every device, as it is plugged into %s, and every part of it', async (machineType) => {
     const context = contextFor(qemu, { machineType, enableIoThreads: true, blockDeviceDriver: 'virtio-scsi' });
     const { qmp, asked } = scripted();

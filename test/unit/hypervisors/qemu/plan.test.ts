@@ -23,6 +23,7 @@ describe('the whole plan', () => {
       -cpu max,-erms,-fsrm
       -smp cpus=1,maxcpus=8
       -m size=2048M,slots=10,maxmem=16000M
+      -global migration.store-global-state=off
       -no-user-config
       -nodefaults
       -display none
@@ -56,6 +57,7 @@ describe('the whole plan', () => {
       -device {"driver":"virtserialport","chardev":"charch7","id":"channel7","name":"agent.channel.7"}
       -object {"qom-type":"rng-random","id":"rng0","filename":"/dev/urandom"}
       -device {"driver":"virtio-rng-pci","rng":"rng0","id":"rng"}
+      -device {"driver":"vmgenid","id":"genid0","guid":"e676acc5-7fa4-96a0-aee4-e5ca101d50cc"}
       -kernel /boot/vmlinuz
       -initrd /boot/initrd.img
       -append console=ttyS0 reboot=t panic=-1 nr_cpus=8 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 random.trust_cpu=on cryptomgr.notests net.ifnames=0 quiet"
@@ -220,6 +222,17 @@ describe('what the configuration decides', () => {
     const microvm = argvOf({ machineType: 'microvm', defaultBridges: 0 });
     expect(after(microvm, '-device').join()).toContain('virtio-serial-device');
     expect(microvm.join()).not.toContain('virtio-serial-pci');
+  });
+
+  it('a generation id of its own for each VM, on machines that have one', () => {
+    const guid = (input: VmConfigInput, id: string): string | undefined =>
+      after(argvOf(input, { id }), '-device')
+        .map((word) => JSON.parse(word ?? '') as { driver: string; guid?: string })
+        .find(({ driver }) => driver === 'vmgenid')?.guid;
+    expect(guid({}, 'aaaaaaaaaaaa')).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    expect(guid({}, 'aaaaaaaaaaaa')).toBe(guid({ machineType: 'pc' }, 'aaaaaaaaaaaa'));
+    expect(guid({}, 'aaaaaaaaaaaa')).not.toBe(guid({}, 'bbbbbbbbbbbb'));
+    expect(guid({ machineType: 'microvm' }, 'aaaaaaaaaaaa')).toBeUndefined();
   });
 
   it("the user's kernel parameters come last and stand for ours of the same name", () => {

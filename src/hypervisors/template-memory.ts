@@ -1,0 +1,53 @@
+import { chmod, open, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { VmError } from '../errors.ts';
+
+/*
+ * Memory in a file: a template leaves its own there, and clones map it privately.
+ */
+
+const mib = 2 ** 20;
+
+/**
+ * Makes the file that a template's memory is to be in. It takes no room yet. A VMM with a uid of its own must be able to open it, so everyone
+ * may, where its folder lets nobody else in.
+ * @throws {VmError} IO when it is there already, or can't be made
+ */
+export async function makeMemoryFile(file: string, sizeMiB: number): Promise<void> {
+  try {
+    const handle = await open(file, 'wx', 0o600);
+    try {
+      await handle.truncate(sizeMiB * mib);
+    } finally {
+      await handle.close();
+    }
+    if (await isClosed(path.dirname(file))) await chmod(file, 0o666);
+  } catch (error) {
+    throw VmError.from(error, 'IO', { path: file, field: 'memoryPath' });
+  }
+}
+
+/**
+ * Makes sure that the guest would find all its memory: a VMM itself maps a file that was cut short, and the guest dies of it.
+ * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID
+ */
+export async function requireMemoryFile(file: string, sizeMiB: number): Promise<void> {
+  const { size } = await stat(file).catch((error: NodeJS.ErrnoException) => {
+    const missing = error.code === 'ENOENT';
+    const problem = missing ? `the memory of the template is not there: ${file}` : `${file}: ${error.message}`;
+    throw new VmError(missing ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE', problem, {
+      path: file,
+      errno: error.code,
+      cause: error,
+      advice: missing ? 'Make the template again: memory in tmpfs is gone when the host has rebooted.' : undefined,
+    });
+  });
+  if (size === sizeMiB * mib) return;
+  throw new VmError('FILE_INVALID', `${file} has ${size} bytes, and the guest had ${sizeMiB * mib}`, { path: file });
+}
+
+/** Whether a folder is ours and lets nobody else in. */
+export async function isClosed(folder: string): Promise<boolean> {
+  const { mode, uid } = await stat(folder);
+  return (mode & 0o077) === 0 && uid === process.geteuid?.();
+}
