@@ -40,7 +40,9 @@ describe('acrn: what only a guest can tell', () => {
       await machine.hypervisor.create();
       await before?.(machine);
       await machine.hypervisor.start();
-      await use(machine);
+      await use(machine).catch(async (error: unknown) => {
+        throw new Error(JSON.stringify(await machine.hypervisor.lastWords()), { cause: error });
+      });
     });
   const disk = (id: string, text: string) => {
     const file = path.join(folder, `${id}.img`);
@@ -101,9 +103,9 @@ describe('acrn: what only a guest can tell', () => {
       kernelParams: [...(input.kernelParams ?? []), { key: 'x', value: 'y'.repeat(size) }],
     });
     let room = 0;
-    await withAcrn(withFiller(0), async ({ context }) => {
+    await withAcrn(withFiller(1), async ({ context }) => {
       const { argv } = acrn.plan(context, '/acrn-dm');
-      room = 1024 - (argv[argv.indexOf('-B') + 1] ?? '').length;
+      room = 1024 - (argv[argv.indexOf('-B') + 1] ?? '').length + 1;
     });
     await withAcrn(withFiller(room), async ({ hypervisor, agent }) => {
       await hypervisor.create();

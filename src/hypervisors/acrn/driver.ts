@@ -22,7 +22,7 @@ import { checkKernel } from './probe-kernel.ts';
 import { findAcrnDm } from './probe.ts';
 import { parseState } from './state.ts';
 import { addPlaced, readPlaced } from './state-devices.ts';
-import { managerFolder, removeOwnSockets, removeSockets, requireFreeName } from './state-sockets.ts';
+import { makeManagerFolder, managerFolder, removeOwnSockets, removeSockets, requireFreeName } from './state-sockets.ts';
 
 /** Milliseconds that acrn-dm gets to end after SIGINT before it is killed: two to three seconds when all is well. */
 const stopMs = 15_000;
@@ -98,6 +98,7 @@ export class AcrnDriver extends ProgramDriver implements Driver {
     const devices = await readPlaced(stateFolder);
     const lapicIds = await chooseLapicIds(config.vcpus, chosenLapicIds(config), this.#host.cpus);
     this.#next.found = { lapicIds, devices, iasl: await findIasl() };
+    await makeManagerFolder(this.#host.sockets);
     // Held until acrn-dm runs: it has taken its pages by then, and nobody else can have.
     const pages = await reserveHugePages(stateFolder, config.memoryMiB, options, this.#host.hugePages);
     try {

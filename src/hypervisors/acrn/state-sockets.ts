@@ -1,4 +1,4 @@
-import { readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
@@ -11,6 +11,19 @@ import { vmName } from './plan.ts';
 
 /** The folder of those sockets (ACRN_DM_SOCK_PATH). */
 export const managerFolder = '/run/acrn/mngr';
+
+/** Makes that folder: acrn-dm would, but a confined one sees it only if it is there before. @throws {VmError} IO */
+export async function makeManagerFolder(folder: string = managerFolder): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o755 }).catch((error: NodeJS.ErrnoException) => {
+    const facts = {
+      path: folder,
+      errno: error.code,
+      cause: error,
+      advice: 'Run as root: acrn-dm needs what root may.',
+    };
+    throw new VmError('IO', `can't make ${folder}: ${error.message}`, facts);
+  });
+}
 
 /** Removes the sockets for acrnctl that acrn-dm left of a VM that has ended. @throws {VmError} IO */
 export async function removeSockets(id: string, folder: string = managerFolder): Promise<void> {
