@@ -4,6 +4,7 @@
 #include "channel.h"
 #include "console.h"
 #include "console_socket.h"
+#include "host_root.h"
 #include "init.h"
 #include "listener.h"
 #include "loop.h"
@@ -78,12 +79,12 @@ static void run(void) {
 }
 
 static int usage(void) {
-  fputs("usage: polyvisor-agent --host FOLDER --channels N | --version\n", stderr);
+  fputs("usage: polyvisor-agent --host FOLDER --channels N [--root FOLDER] | --version\n", stderr);
   return 2;
 }
 
 int main(int argc, char **argv) {
-  const char *folder = NULL;
+  const char *folder = NULL, *root = NULL;
   long count = 1;
   agent.init = getpid() == 1;
   if (!agent.init) {
@@ -92,6 +93,7 @@ int main(int argc, char **argv) {
       if (strcmp(argv[i], "--version") == 0) return puts("polyvisor-agent " AGENT_VERSION) < 0;
       if (i + 1 == argc) return usage();
       if (strcmp(argv[i], "--host") == 0) folder = argv[++i];
+      else if (strcmp(argv[i], "--root") == 0) root = argv[++i];
       else if (strcmp(argv[i], "--channels") == 0) count = strtol(argv[++i], &end, 10);
       else return usage();
       if (end && (*end || count < 1 || count > CHANNELS_MAX)) return usage();
@@ -107,6 +109,7 @@ int main(int argc, char **argv) {
   } else {
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     for (int i = -1; i < count; i++) open_socket(folder, i);
+    if (root) host_root_enter(root);
   }
   run();
   /* PID 1 that could not go down must not end: the kernel would panic. */

@@ -130,6 +130,8 @@ static void supply(const char *path, const char *text, bool *ours) {
   close(fd);
 }
 
+void root_entered(void) { entered = true; }
+
 static struct {
   const char *path;
   bool ours;

@@ -115,7 +115,8 @@ static int set_name(const struct field *f) {
   char name[HOSTNAME_MAX + 1];
   memcpy(name, f->data, f->length);
   name[f->length] = 0;
-  if (sethostname(name, f->length) < 0) return -errno;
+  /* In host mode the name is the host's; an image's files may have it all the same. */
+  if (agent.init && sethostname(name, f->length) < 0) return -errno;
   root_name(name);
   return 0;
 }
@@ -132,6 +133,8 @@ int sync_serve(const uint8_t *payload, size_t length, const char **why) {
     if (!error && q.clock) error = set_clock(q.clock);
     if (!error && q.hostname.data) error = set_name(&q.hostname);
     if (!error && q.machine_id.data) error = set_machine_id(&q.machine_id);
+  } else if (q.hostname.data) {
+    error = set_name(&q.hostname);
   }
   if (!error && q.entropy.data) agent.reseeds++;
   return error;

@@ -146,7 +146,8 @@ int user_find(const char *spec, struct user *out) {
 
 int user_become(const struct user *u) {
   if (geteuid() != 0) return u->uid == geteuid() && u->gid == getegid() ? 0 : -EPERM;
-  if (setgroups(u->group_count, u->groups) < 0) return -errno;
+  /* Root of a user namespace that an ordinary user has made is himself: he has the groups that he has, and can be nobody else. */
+  if (setgroups(u->group_count, u->groups) < 0) return errno == EPERM && u->uid == 0 && u->gid == 0 ? 0 : -errno;
   if (setresgid(u->gid, u->gid, u->gid) < 0) return -errno;
   if (setresuid(u->uid, u->uid, u->uid) < 0) return -errno;
   return 0;

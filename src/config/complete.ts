@@ -67,8 +67,10 @@ function refuse(name: ConfigField, shown: string, { hypervisor, unused }: FieldU
 
 function fill(input: VmConfigInput, vmm: Partial<HypervisorConfig>, maxVcpus: number): HypervisorConfig {
   const filled: Partial<Record<ConfigField, unknown>> = {};
+  // A VMM's own initrd is for who names no root.
+  const own = assetPath(input, 'image') === undefined ? vmm : { ...vmm, initrd: undefined };
   for (const name of configFieldNames) {
-    const value = input[name] ?? vmm[name] ?? configFields[name].default;
+    const value = input[name] ?? own[name] ?? configFields[name].default;
     if (value !== undefined) filled[name] = value;
   }
   // A VMM's own default for the maximum still can't be more than the host or the VMM has.

@@ -254,6 +254,8 @@ export interface HypervisorModule {
   readonly accels: readonly ('kvm' | 'tcg')[];
   /** whether a guest image is booted (the mock's guest is the host) */
   readonly bootsGuest: boolean;
+  /** it has the files of a root image in a folder, `vmFiles.root`, instead of the image as a disk */
+  readonly unpacksImage?: true;
   /** it boots kernels as a distribution packs them (bzImage), and no uncompressed ones */
   readonly bzImageOnly?: true;
   /** Pure: what the VMM would be told. `binary` is the VMM's path as found by `probe`. */

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
 import type { ConfinementLevel } from '../confinement/level.ts';
+import { assetPath } from '../config/assets.ts';
 import type { HostFacts } from '../config/host.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
@@ -11,7 +12,7 @@ import type { RootConfig } from '../images/roots/root-image.ts';
 import { type HeldLock, lock } from '../state/lock.ts';
 import type { VmRecord } from '../state/record.ts';
 import { type NewVm, VmStore } from '../state/store.ts';
-import { type Places, runtimeFolder } from '../state/paths.ts';
+import { type Places, runtimeFolder, vmFiles } from '../state/paths.ts';
 import { watchOwner } from '../transports/process/owner-watch.ts';
 import type { AgentLink } from './agent-link.ts';
 import { awaitGuest } from './boot.ts';
@@ -21,6 +22,7 @@ import type { AttachedDevice } from './device-spec.ts';
 import type { Phase } from './events.ts';
 import { endForwarder } from './forwarder.ts';
 import { setUpInGuest } from './guest-devices.ts';
+import { unpackImage } from './root-image.ts';
 import { HeldVm } from './held-vm.ts';
 import { noteEvent } from './life-events.ts';
 import { pruneEach } from './prune.ts';
@@ -149,7 +151,9 @@ export async function bootUp(
   call: CallOptions,
 ): Promise<{ record: VmRecord; link: AgentLink }> {
   const { hypervisor, context } = held;
-  const { accels } = await loadDriver(hypervisor.type);
+  const { accels, unpacksImage } = await loadDriver(hypervisor.type);
+  const image = assetPath(context.config, 'image');
+  if (unpacksImage === true && image !== undefined) await unpackImage(image, vmFiles.root(context.stateFolder), call);
   await hypervisor.create(call);
   const disk = held.scratch && (await scratchDisk(context.stateFolder, held.scratch, call));
   if (disk !== undefined) await hypervisor.addDevice(disk);

@@ -2,6 +2,7 @@ import { createWriteStream } from 'node:fs';
 import path from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { assetPath } from '../config/assets.ts';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import type { GuestAgent } from '../guest/agent.ts';
@@ -42,7 +43,8 @@ export async function commitVm(
   const { config, maxBytes = defaultMaxBytes, onEvent, ...limits } = options;
   if (!Number.isSafeInteger(maxBytes) || maxBytes < 1)
     throw new VmError('INVALID_ARGUMENT', 'maxBytes must be a whole number of bytes from 1 on', { field: 'maxBytes' });
-  if (!(await loadDriver(held.hypervisor.type)).bootsGuest)
+  const { bootsGuest } = await loadDriver(held.hypervisor.type);
+  if (!bootsGuest && assetPath(held.context.config, 'image') === undefined)
     throw new VmError('UNSUPPORTED', `${held.name} has no root file system of its own: its guest is this host`, {
       operation: 'commit',
     });

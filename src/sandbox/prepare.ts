@@ -19,7 +19,7 @@ import { type Places, places } from '../state/paths.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { tryKvm } from './kvm-trial.ts';
-import { rootTypeParams, storedImage } from './root-image.ts';
+import { requireUnpackable, rootTypeParams, storedImage } from './root-image.ts';
 import { type Scratch, scratchParams } from './scratch.ts';
 import { withSharing } from './sharing.ts';
 import type { SplitOptions } from './vm-options.ts';
@@ -58,6 +58,8 @@ export async function prepare(
   const needsGuest = module.bootsGuest && lacksGuest(input);
   const checked = completeConfig(input, facts, needsGuest ? standIn : undefined);
   const root = needsGuest ? assetPath(input, 'image') : undefined;
+  const unpacked = module.unpacksImage === true ? assetPath(input, 'image') : undefined;
+  if (unpacked !== undefined) await requireUnpackable(unpacked, module.type);
   const { scratch } = options;
   if (scratch !== undefined && root === undefined) throw noPlaceForScratch(module);
   const rootType = root === undefined ? [] : await rootTypeParams(root, input.kernelParams ?? []);

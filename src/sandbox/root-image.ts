@@ -1,4 +1,5 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import type { CallOptions } from '../config/call-options.ts';
 import { fileError } from '../config/file-error.ts';
 import type { Param } from '../config/kernel-params.ts';
 import { VmError } from '../errors.ts';
@@ -52,6 +53,32 @@ export async function storedImage(store: string, image: unknown): Promise<Stored
     advice:
       '`polyvisor image ls` lists the images; `polyvisor image import` makes one. A command of the default guest comes after `--`.',
   });
+}
+
+/**
+ * Refuses an image whose files can't be put into a folder, for a guest that is no machine.
+ * @throws {VmError} UNSUPPORTED, FILE_NOT_FOUND, FILE_UNREADABLE
+ */
+export async function requireUnpackable(image: string, hypervisor: string): Promise<void> {
+  if (fileSystemOf(await headOf(image)) === 'erofs') return;
+  throw new VmError(
+    'UNSUPPORTED',
+    `${hypervisor} has no machine that could mount ${image}: it takes images that were imported`,
+    {
+      path: image,
+      field: 'image',
+      advice: 'Import a folder or an archive (`polyvisor image import`).',
+    },
+  );
+}
+
+/** Puts the files of an image into a folder. @throws {VmError} UNSUPPORTED, IMAGE_INVALID, FILE_UNREADABLE, IO, ABORTED */
+export async function unpackImage(image: string, folder: string, { signal }: CallOptions): Promise<void> {
+  const { unpackRoot } = await import('../images/roots/unpack-root.ts');
+  const { size } = await stat(image).catch((error: unknown) => {
+    throw fileError(error, 'image', image);
+  });
+  await unpackRoot({ file: image, offset: 0, size }, folder, signal);
 }
 
 async function headOf(image: string): Promise<Buffer> {

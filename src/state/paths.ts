@@ -83,6 +83,7 @@ export const vmFiles: {
   attached(folder: string): string;
   hugePages(folder: string): string;
   scratch(folder: string): string;
+  root(folder: string): string;
   daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
 } = {
   /** the configuration as it was given */
@@ -117,6 +118,8 @@ export const vmFiles: {
   attached: (folder) => path.join(folder, 'attached.json'),
   /** how many of the host's huge pages were reserved for the VM */
   hugePages: (folder) => path.join(folder, 'huge-pages.json'),
+  /** the files of the image, for a guest that is no machine */
+  root: (folder) => path.join(folder, 'root'),
   /** disk of the layer that takes what the guest writes to its root image */
   scratch: (folder) => path.join(folder, 'scratch.img'),
   /** of a device's own process, such as a folder's virtiofsd */

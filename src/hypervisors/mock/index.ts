@@ -12,6 +12,7 @@ export const mock: HypervisorModule = {
   fields,
   accels: [],
   bootsGuest: false,
+  unpacksImage: true,
   plan,
   driver: (context) => new MockDriver(context),
   probe,

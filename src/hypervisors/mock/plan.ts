@@ -1,6 +1,7 @@
 import type { VmContext } from '../hypervisor.ts';
 import type { LaunchPlan } from '../launch-plan.ts';
-import { vmmFiles } from '../../state/paths.ts';
+import { assetPath } from '../../config/assets.ts';
+import { vmFiles, vmmFiles } from '../../state/paths.ts';
 import type { MockMachine } from './wire.ts';
 
 /** How many processes can talk with the agent at once. */
@@ -8,7 +9,8 @@ export const agentChannels = 8;
 
 /** What the mock's VMM, the guest agent as a process of the host, is told: a pure function. */
 export function plan(context: VmContext, binary: string): LaunchPlan {
-  const { config, runtimeFolder } = context;
+  const { config, runtimeFolder, stateFolder } = context;
+  const root = assetPath(config, 'image') === undefined ? [] : ['--root', vmFiles.root(stateFolder)];
   const machine: MockMachine = {
     schema: 1,
     vcpus: config.vcpus,
@@ -18,7 +20,7 @@ export function plan(context: VmContext, binary: string): LaunchPlan {
   };
   return {
     binary,
-    argv: ['--host', runtimeFolder, '--channels', String(agentChannels)],
+    argv: ['--host', runtimeFolder, '--channels', String(agentChannels), ...root],
     env: {},
     files: [{ path: vmmFiles.machine(runtimeFolder), content: `${JSON.stringify(machine)}\n`, mode: 0o600 }],
     requests: [],

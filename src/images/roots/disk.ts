@@ -9,7 +9,7 @@ import { diskHeadBytes, fileSystemOf, hasPartitions, isQcow2, needsRecovery } fr
 import { hostError } from './host-error.ts';
 import { rootPartition } from './partitions.ts';
 import type { RangeReader } from './range-reader.ts';
-import type { RootType } from './root-image.ts';
+import { rootSizeUnit, type RootType } from './root-image.ts';
 import { readHead } from './spool.ts';
 import type { FileRange } from './tree.ts';
 
@@ -156,9 +156,11 @@ async function copySparsely(
       at += piece.length;
       onProgress?.(at, size);
     }
-    await out.truncate(size).catch(ioError);
+    const full = Math.ceil(size / rootSizeUnit) * rootSizeUnit;
+    for (let at = size; at < full; at += pieceBytes) hash.update(zeros.subarray(0, Math.min(pieceBytes, full - at)));
+    await out.truncate(full).catch(ioError);
     await out.sync();
-    return { sha256: hash.digest('hex'), size };
+    return { sha256: hash.digest('hex'), size: full };
   } finally {
     await out.close();
   }

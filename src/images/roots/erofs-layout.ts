@@ -8,6 +8,7 @@ import {
   inodeUnit,
   xattrBytes,
 } from './erofs-format.ts';
+import { rootSizeUnit } from './root-image.ts';
 import type { FolderNode, TreeNode } from './tree.ts';
 
 /** Files up to this size lie behind their inode: one read instead of two, and no block of their own. */
@@ -62,7 +63,8 @@ export function layOut(root: FolderNode): Layout {
     placed.block = block;
     block += Math.ceil(placed.size / blockSize);
   }
-  return { inodes, byNode, blocks: block };
+  const unit = rootSizeUnit / blockSize;
+  return { inodes, byNode, blocks: Math.ceil(block / unit) * unit };
 }
 
 function behindInode({ node, size }: PlacedInode, length: number): boolean {

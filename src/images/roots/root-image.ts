@@ -21,6 +21,12 @@ export interface RootConfig {
 /** The file system of a root image: EROFS when it was made here, which every Linux since 5.4 reads; else that of the disk that was imported. */
 export type RootType = 'erofs' | 'ext4' | 'squashfs';
 
+/**
+ * Bytes that the size of a root image is a multiple of: Cloud Hypervisor shows its guest an image as memory, in pages of 2 MiB, and takes no other
+ * (`PmemSizeNotAligned` in its sources).
+ */
+export const rootSizeUnit: number = 2 * 2 ** 20;
+
 /** What is known of a root image, as stored under its name. */
 export interface RootManifest {
   schemaVersion: typeof rootManifestVersion;

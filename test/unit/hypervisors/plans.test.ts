@@ -3,7 +3,8 @@ import type { HypervisorType } from '../../../src/config/hypervisor-type.ts';
 import type { VmConfigInput } from '../../../src/config/vm-config.ts';
 import type { HypervisorModule } from '../../../src/hypervisors/hypervisor.ts';
 import { driverTypes, loadDriver } from '../../../src/hypervisors/registry.ts';
-import { contextFor } from './fixture.ts';
+import { completeConfig } from '../../../src/config/complete.ts';
+import { contextFor, host } from './fixture.ts';
 
 /** The same VM, as each VMM is told of it: what must be in its plan, as a pattern over everything in it, or why it is refused. */
 interface Row {
@@ -105,7 +106,29 @@ function told(module: HypervisorModule, { input, network }: Row): string {
   );
 }
 
+/** Where each guest finds the root image that its boot initrd is to mount. */
+const rootImages: Readonly<Record<HypervisorType, RegExp>> = {
+  qemu: /"read-only":true,.*"filename":"\/images\/root",.*"driver":"virtio-blk-pci","id":"rootfs",.*polyvisor\.root=\/dev\/vda .*polyvisor\.rootfstype=erofs/,
+  firecracker:
+    /polyvisor\.root=\/dev\/vda .*polyvisor\.rootfstype=erofs.*"drive_id":"rootfs","is_root_device":false,"is_read_only":true/,
+  clh: /polyvisor\.root=\/dev\/pmem0 .*polyvisor\.rootfstype=erofs.*"pmem":\[\{"id":"rootfs","file":"\/images\/root","discard_writes":true/,
+  acrn: /virtio-blk,\/images\/root,ro .*-r \/guest\/initrd .*polyvisor\.root=\/dev\/vda .*polyvisor\.rootfstype=erofs/,
+  mock: / --root \/state\/vms\/paper\/root /,
+};
+
 describe.each(driverTypes())('%s', (type) => {
+  it('shows a root image behind our own initrd', async () => {
+    const module = await loadDriver(type);
+    const kernelParams = [{ key: 'polyvisor.rootfstype', value: 'erofs' }];
+    const ours = { kernel: '/guest/kernel', initrd: '/guest/initrd', kernelParams };
+    const guest = module.bootsGuest ? ours : undefined;
+    const config = completeConfig({ image: '/images/root' }, { fields: module.fields, host }, guest);
+    const { argv, files, requests, paths } = module.plan({ ...contextFor(module), config }, '/bin/vmm');
+    expect(`${argv.join(' ')} ${JSON.stringify([files, requests])} `).toMatch(rootImages[type]);
+    const shown = module.bootsGuest ? [expect.objectContaining({ path: '/images/root', access: 'read' })] : [];
+    expect(paths).toEqual(expect.arrayContaining(shown));
+  });
+
   it.each(rows)('is told of $what, or refuses it', async (row) => {
     const module = await loadDriver(type);
     const expected = row.expected[type];

@@ -75,6 +75,15 @@ it('takes the file system of a raw disk as it is, without room for its zeros', a
   expect(statSync(image.file).blocks * 512).toBeLessThan(4 * mib);
 });
 
+it('gives every image whole pages of 2 MiB, which Cloud Hypervisor shows as memory', async () => {
+  const small = path.join(work, 'small.ext4');
+  execFileSync('/usr/sbin/mke2fs', ['-q', '-t', 'ext4', small, '1M'], { stdio: 'pipe' });
+  for (const source of [small, path.join(work, 'root')]) {
+    const { file, manifest } = await imported(source);
+    expect([statSync(file).size, manifest.root.size]).toEqual([2 * mib, 2 * mib]);
+  }
+});
+
 it('takes what mkfs.erofs made', async () => {
   const erofs = path.join(work, 'made.erofs');
   execFileSync('mkfs.erofs', [erofs, path.join(work, 'root')], { stdio: 'pipe' });
