@@ -3,6 +3,7 @@
 
 #include "agent.h"
 #include "fields.h"
+#include "mac.h"
 #include "root.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@
 #define MACHINE_ID_LENGTH 32u
 
 struct sync_request {
-  struct field entropy, hostname, machine_id;
+  struct field entropy, hostname, machine_id, mac_mask;
   uint64_t clock;
 };
 
@@ -52,6 +53,9 @@ static const char *parse(struct sync_request *q, const uint8_t *payload, size_t 
       field_string(&r, &f, MACHINE_ID_LENGTH, MACHINE_ID_LENGTH);
       if (!r.why && !is_machine_id(&f)) r.why = "a machine id is 32 lower-case hexadecimal digits";
       q->machine_id = f;
+    } else if (f.tag == FIELD_MAC_MASK) {
+      if (f.length != MAC_BYTES) r.why = "mac-mask must be 6 bytes";
+      q->mac_mask = f;
     } else {
       r.why = "SYNC has an unknown field";
     }
@@ -126,13 +130,14 @@ int sync_serve(const uint8_t *payload, size_t length, const char **why) {
   *why = parse(&q, payload, length);
   if (*why) return -EINVAL;
   int error = 0;
-  /* In host mode /etc is the host's. */
-  if (q.machine_id.data && !agent.init) return -EOPNOTSUPP;
+  /* In host mode /etc and the network cards are the host's. */
+  if ((q.machine_id.data || q.mac_mask.data) && !agent.init) return -EOPNOTSUPP;
   if (agent.init) {
     if (q.entropy.data) error = reseed(&q.entropy);
     if (!error && q.clock) error = set_clock(q.clock);
     if (!error && q.hostname.data) error = set_name(&q.hostname);
     if (!error && q.machine_id.data) error = set_machine_id(&q.machine_id);
+    if (!error && q.mac_mask.data) error = mac_turn(q.mac_mask.data);
   } else if (q.hostname.data) {
     error = set_name(&q.hostname);
   }

@@ -94,6 +94,8 @@ export interface SyncOptions {
   clockNs?: bigint | undefined;
   hostname?: string | undefined;
   machineId?: string | undefined;
+  /** 6 bytes: every network card gets the address that it has with these bits turned; only with the feature `mac` */
+  macMask?: Uint8Array | undefined;
 }
 
 /** Figures of a guest. */

@@ -20,6 +20,10 @@ export interface BootFacts {
   fresh?: boolean | undefined;
   /** id of the VM: a guest that others went on from as well gets a machine id made of it; one that boots has its own */
   machineFrom?: string | undefined;
+  /** its network cards get addresses of their own: the ones that they have are another's */
+  freshMacs?: boolean | undefined;
+  /** settles when there is a VMM whose end can be waited for; it is there when absent */
+  started?: Promise<unknown> | undefined;
   /** called when a channel to the agent is taken */
   onChannel?: (() => void) | undefined;
 }
@@ -33,12 +37,14 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
   const outer = callScope('create of the VM', call);
   const inner = callScope('the boot', { signal: outer.signal, timeoutMs: limit });
   const ended = new AbortController();
-  const watched = hypervisor.wait({ signal: ended.signal }).then(
-    async (exit) => {
-      throw await endedEarly(hypervisor, exit);
-    },
-    (): Promise<never> => new Promise(() => undefined),
-  );
+  const watched = Promise.resolve(facts.started)
+    .then(() => hypervisor.wait({ signal: ended.signal }))
+    .then(
+      async (exit) => {
+        throw await endedEarly(hypervisor, exit);
+      },
+      (): Promise<never> => new Promise(() => undefined),
+    );
   try {
     const { fresh, onChannel } = facts;
     const linked = linkAgent(facts.stateFolder, hypervisor.channels(), { signal: inner.signal, fresh, onChannel });
@@ -68,18 +74,37 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
 /** Gives a guest what no other guest has: entropy and its names, and the time. */
 export async function makeItsOwn(
   agent: GuestAgent,
-  { name, machineFrom }: Pick<BootFacts, 'name' | 'machineFrom'>,
+  { name, machineFrom, freshMacs }: Pick<BootFacts, 'name' | 'machineFrom' | 'freshMacs'>,
   call: CallOptions,
 ): Promise<void> {
   const own = { entropy: randomBytes(64), clockNs: BigInt(Date.now()) * 1_000_000n, hostname: name };
   const machineId =
     machineFrom !== undefined && agent.features.has('machine-id') ? machineIdOf(machineFrom) : undefined;
-  await agent.sync({ ...own, machineId }, call);
+  // One that can't would stand on the network under its source's address.
+  if (freshMacs === true && !agent.features.has('mac'))
+    throw new VmError('UNSUPPORTED', "the guest's agent can't give network cards other addresses", {
+      advice: 'Unplug them from the source first.',
+    });
+  const macMask = freshMacs === true && machineFrom !== undefined ? macMaskOf(machineFrom) : undefined;
+  await agent.sync({ ...own, machineId, macMask }, call);
 }
 
 /** The same for a VM as long as there is it, and no other's. */
 function machineIdOf(id: string): string {
   return createHash('sha256').update(`polyvisor machine-id ${id}`).digest('hex').slice(0, 32);
+}
+
+/** Which bits of an address are turned in a VM of this id. */
+function macMaskOf(id: string): Buffer {
+  return createHash('sha256').update(`polyvisor mac ${id}`).digest().subarray(0, 6);
+}
+
+/** What becomes of an address in a VM of this id, as the guest's agent makes it. */
+export function turnedMac(mac: string, id: string): string {
+  const mask = macMaskOf(id);
+  const bytes = mac.split(':').map((byte, at) => Number.parseInt(byte, 16) ^ (mask[at] ?? 0));
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
 async function endedEarly(hypervisor: Hypervisor, exit: VmmExit): Promise<VmError> {

@@ -15,7 +15,7 @@ import { type NewVm, VmStore } from '../state/store.ts';
 import { type Places, runtimeFolder, vmFiles } from '../state/paths.ts';
 import { watchOwner } from '../transports/process/owner-watch.ts';
 import type { AgentLink } from './agent-link.ts';
-import { awaitGuest } from './boot.ts';
+import { awaitGuest, turnedMac } from './boot.ts';
 import { writeAttached } from './attached.ts';
 import { contextOf, pruneCommand, storeConfig } from './context.ts';
 import type { AttachedDevice } from './device-spec.ts';
@@ -47,6 +47,10 @@ export interface VmToBe {
   startTimeoutMs?: number | undefined;
   /** folder of a snapshot, of which the guest goes on; it boots otherwise */
   restoreFrom?: string | undefined;
+  /** the memory in there is mapped, not read */
+  memoryShared?: boolean | undefined;
+  /** its source goes on, too: what is told apart by addresses of network cards has to get others */
+  freshMacs?: boolean | undefined;
   /** what it starts with beside what the configuration says */
   devices?: readonly AttachedDevice[] | undefined;
   /** what it has at first; what the configuration says, if absent */
@@ -66,6 +70,10 @@ export interface RunningVm {
 export interface BootOptions {
   /** folder of a snapshot, of which the guest goes on; it boots otherwise */
   restoreFrom?: string | undefined;
+  /** the memory in there is mapped, not read */
+  memoryShared?: boolean | undefined;
+  /** its source goes on, too: what is told apart by addresses of network cards has to get others */
+  freshMacs?: boolean | undefined;
   accel: 'kvm' | 'tcg';
   /** milliseconds; by accelerator when absent */
   startTimeoutMs?: number | undefined;
@@ -146,11 +154,12 @@ async function makeFolders(vm: VmToBe, report: (phase: Phase, message: string) =
 /** Starts the VMM of a VM that has its folders, and waits for its guest. When that fails, the caller clears up. */
 export async function bootUp(
   held: HeldVm,
-  { accel, startTimeoutMs, restoreFrom, devices = [] }: BootOptions,
+  { accel, startTimeoutMs, restoreFrom, memoryShared, freshMacs = false, devices: given = [] }: BootOptions,
   report: (phase: Phase, message: string) => void,
   call: CallOptions,
 ): Promise<{ record: VmRecord; link: AgentLink }> {
   const { hypervisor, context } = held;
+  const devices = freshMacs ? given.map((one) => withOwnMac(one, held.id)) : given;
   const { accels, unpacksImage } = await loadDriver(hypervisor.type);
   const image = assetPath(context.config, 'image');
   if (unpacksImage === true && image !== undefined) await unpackImage(image, vmFiles.root(context.stateFolder), call);
@@ -162,8 +171,23 @@ export async function bootUp(
   await writeAttached(context.stateFolder, devices);
   report('start', `starting ${hypervisor.type}${accels.length > 0 ? ` (${accel})` : ''}`);
   if (restoreFrom !== undefined) {
-    await hypervisor.restore(restoreFrom, { ...call, goOn: true });
-    return wakeUp(held, { accel, startTimeoutMs }, call);
+    let unwatched: Promise<void> | undefined;
+    const goOn = async (): Promise<void> => {
+      const found = await hypervisor.restore(restoreFrom, { ...call, goOn: true });
+      unwatched = held.unwatch();
+      unwatched.catch(() => undefined);
+      if (found === 'paused') await hypervisor.resume(call);
+    };
+    // Who talks with it before it is loaded waits for that, too: only where that takes no time, and where it would be heard.
+    const early = memoryShared === true && hypervisor.channels()[0]?.survivesRestore === true;
+    if (!early) await goOn();
+    // The mock's guest is the host, with the host's cards.
+    const cards =
+      freshMacs && hypervisor.capabilities().isolation === true && devices.some(({ device }) => device.kind === 'net');
+    const facts = { accel, startTimeoutMs, freshMacs: cards };
+    const up = await wakeUp(held, facts, call, early ? goOn : async () => undefined);
+    await unwatched;
+    return up;
   }
   await hypervisor.start(call);
   // From here on its keeper sees to its end. That the watch ends takes a moment, in which the guest boots.
@@ -211,25 +235,30 @@ export async function bootUp(
 /**
  * Lets a restored guest go on, and makes it a machine of its own. Nobody can find out that it runs before it is one. When that fails, the
  * caller clears up.
+ * @param goOn what lets it go on; it may be that its VMM is only started by it
  */
 export async function wakeUp(
   held: HeldVm,
-  { accel, startTimeoutMs }: Pick<BootOptions, 'accel' | 'startTimeoutMs'>,
+  { accel, startTimeoutMs, freshMacs }: Pick<BootOptions, 'accel' | 'startTimeoutMs' | 'freshMacs'>,
   call: CallOptions,
+  goOn: () => Promise<void> = () => held.hypervisor.resume(call),
 ): Promise<{ record: VmRecord; link: AgentLink }> {
   const { hypervisor, context, id } = held;
   const { stateFolder, name } = context;
   // What is said to it now waits for it: it answers as soon as it goes on.
   const over = new AbortController();
   const signal = call.signal === undefined ? over.signal : AbortSignal.any([call.signal, over.signal]);
-  const facts = { accel, stateFolder, name, startTimeoutMs, machineFrom: id };
+  let letWait!: () => void;
+  const started = new Promise<void>((resolve) => (letWait = resolve));
+  const facts = { accel, stateFolder, name, startTimeoutMs, machineFrom: id, freshMacs, started };
   const linking = awaitGuest(hypervisor, facts, { signal });
   const unused = linking.then(
     (link) => (over.signal.aborted ? link.close() : undefined),
     () => undefined,
   );
   try {
-    if (hypervisor.state !== 'running') await hypervisor.resume(call);
+    await goOn();
+    letWait();
   } catch (error) {
     over.abort();
     await unused;
@@ -245,6 +274,13 @@ export async function wakeUp(
     await link.close();
     throw error;
   }
+}
+
+/** A device whose address was chosen, with the one that it has in this VM. */
+function withOwnMac(attached: AttachedDevice, id: string): AttachedDevice {
+  const { device } = attached;
+  if (device.kind !== 'net' || device.mac === undefined) return attached;
+  return { ...attached, device: { ...device, mac: turnedMac(device.mac, id) } };
 }
 
 /** Reserves the name; one that only a dead process's remains hold is free. */

@@ -79,7 +79,15 @@ export async function cloneToBe(template: string, split: SplitOptions): Promise<
   ]);
   requireSameVersions(manifest, verdict.version);
   const { name = madeUpName(), networkNamespace, cpuLimit, startTimeoutMs } = split;
-  const decided = { name, networkNamespace, confinement, cpuLimit, startTimeoutMs, restoreFrom };
+  const decided = {
+    name,
+    networkNamespace,
+    confinement,
+    cpuLimit,
+    startTimeoutMs,
+    restoreFrom,
+    memoryShared: manifest.shared,
+  };
   return { vm: { at: store.places, host, module, config, accel, image, imageConfig, ...decided }, made };
 }
 

@@ -69,7 +69,14 @@ export async function forkVm(held: HeldVm, count: number, options: ForkOptions):
       const pauseMs = await save(held, folder, call);
       options.onPause?.(pauseMs);
       const { networkNamespace, cpuLimit } = options;
-      const decided = { networkNamespace, cpuLimit, confinement, restoreFrom: folder, size: { vcpus, memoryMiB } };
+      const decided = {
+        networkNamespace,
+        cpuLimit,
+        confinement,
+        restoreFrom: folder,
+        freshMacs: true,
+        size: { vcpus, memoryMiB },
+      };
       const toBe = {
         at: store.places,
         host,

@@ -162,6 +162,8 @@ describe('requests', () => {
   it.each([
     ['too little entropy', types.sync, bytes(tags.entropy, Buffer.alloc(31))],
     ['a hostname too long', types.sync, text(tags.hostname, 'x'.repeat(64))],
+    ['a machine id too short', types.sync, text(tags.machineId, 'a'.repeat(31))],
+    ['a mask of 5 bytes', types.sync, bytes(tags.macMask, Buffer.alloc(5))],
     ['an unknown field of SYNC', types.sync, integer(tags.mode, 0)],
     ['a cut field', types.sync, Buffer.of(49, 0, 0, 0, 99)],
     ['fields for INFO', types.info, integer(tags.mode, 0)],
@@ -170,6 +172,16 @@ describe('requests', () => {
     const stream = client.request(type, field);
     const { type: answer, stream: on, payload } = await client.next();
     expect([answer, on, new Fields(payload).number(tags.errno)]).toEqual([types.error, stream, 22]);
+    await pong();
+  });
+
+  it.each([
+    ['a machine id', text(tags.machineId, 'a'.repeat(32))],
+    ['other MACs', bytes(tags.macMask, Buffer.alloc(6))],
+  ])('SYNC never gives a host %s', async (_name, field) => {
+    const stream = client.request(types.sync, field);
+    const { type: answer, stream: on, payload } = await client.next();
+    expect([answer, on, new Fields(payload).number(tags.errno)]).toEqual([types.error, stream, 95]);
     await pong();
   });
 

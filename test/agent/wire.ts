@@ -55,6 +55,8 @@ export const tags = {
   entropy: 49,
   clock: 50,
   hostname: 51,
+  machineId: 52,
+  macMask: 53,
   uptimeMs: 64,
   memoryTotal: 65,
   cpusOnline: 67,

@@ -182,8 +182,11 @@ describe('a template of a real guest', () => {
 it.each([{ fileBackedMemRootDir: '/dev/shm' }, {}])(
   'a VM with %j is forked while it works, and goes on',
   async (memory) => {
-    const vm = await Vm.create({ ...smallGuest, ...memory });
+    const card = { kind: 'net', id: 'card', mac: '52:54:00:12:34:56' } as const;
+    const vm = await Vm.create({ ...smallGuest, ...memory, devices: [card] });
     try {
+      const address = 'cat /sys/class/net/eth0/address';
+      await vm.exec('ip link set eth0 up', { check: true });
       await vm.exec('echo before >/state', { check: true });
       const work = vm.exec('for i in 1 2 3 4 5 6; do usleep 100000; echo $i; done');
       let pauseMs = 0;
@@ -196,6 +199,13 @@ it.each([{ fileBackedMemRootDir: '/dev/shm' }, {}])(
         expect(await read(two, 'hostname')).toBe(two.name);
         expect(await read(one, 'cat /etc/machine-id')).not.toBe(await read(two, 'cat /etc/machine-id'));
         expect((await one.agent.info()).reseeds).toBe(2);
+        // Each has a card of its own, which is up as it was.
+        const addresses = [await read(vm, address), await read(one, address), await read(two, address)];
+        expect(addresses[0]).toBe(card.mac);
+        expect(new Set(addresses).size).toBe(3);
+        for (const mac of addresses) expect(Number.parseInt(mac.slice(0, 2), 16) & 3).toBe(2);
+        expect((await one.inspect()).devices[0]?.device).toMatchObject({ id: 'card', mac: addresses[1] });
+        expect(await read(one, 'cat /sys/class/net/eth0/flags')).toBe(await read(vm, 'cat /sys/class/net/eth0/flags'));
         // It shares what it has not written, or has all for itself.
         const shares = readFileSync(`/proc/${(await one.inspect()).pid}/maps`, 'utf8').includes('qemu.memory');
         expect(shares).toBe('fileBackedMemRootDir' in memory);

@@ -6,12 +6,13 @@ import { Tag } from './wire.ts';
 const MIN_ENTROPY_BYTES = 32;
 const MAX_ENTROPY_BYTES = 512;
 const MAX_HOSTNAME_BYTES = 63;
+const MAC_BYTES = 6;
 
 /**
  * SYNC's payload.
  * @throws {VmError} INVALID_ARGUMENT naming what is wrong
  */
-export function syncPayload({ entropy, clockNs, hostname, machineId }: SyncOptions): Buffer {
+export function syncPayload({ entropy, clockNs, hostname, machineId, macMask }: SyncOptions): Buffer {
   const fields = new FieldWriter();
   if (entropy !== undefined) {
     const length = entropy instanceof Uint8Array ? entropy.length : Number.NaN;
@@ -36,8 +37,13 @@ export function syncPayload({ entropy, clockNs, hostname, machineId }: SyncOptio
     if (!/^[0-9a-f]{32}$/.test(machineId)) throw invalid('machineId', 'must be 32 lower-case hexadecimal digits');
     fields.text(Tag.MACHINE_ID, machineId);
   }
+  if (macMask !== undefined) {
+    if (!(macMask instanceof Uint8Array && macMask.length === MAC_BYTES))
+      throw invalid('macMask', `must be ${MAC_BYTES} bytes`);
+    fields.bytes(Tag.MAC_MASK, macMask);
+  }
   if (fields.length === 0)
-    throw invalid('entropy', 'at least one of entropy, clockNs, hostname and machineId is needed');
+    throw invalid('entropy', 'at least one of entropy, clockNs, hostname, machineId and macMask is needed');
   return fields.finish();
 }
 

@@ -88,6 +88,7 @@ export const Tag = {
   CLOCK: 50,
   HOSTNAME: 51,
   MACHINE_ID: 52,
+  MAC_MASK: 53,
   UPTIME_MS: 64,
   MEMORY_TOTAL: 65,
   MEMORY_AVAILABLE: 66,
