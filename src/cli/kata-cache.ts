@@ -1,7 +1,7 @@
 import { configFieldNames } from '../config/config-fields.ts';
-import { parseConfig } from '../config/parse.ts';
 import { VmError } from '../errors.ts';
 import type { Vm } from '../sandbox/vm.ts';
+import { givenConfig } from '../sandbox/given-config.ts';
 import { splitOptions } from '../sandbox/vm-options.ts';
 import { cacheEndpoint, places } from '../state/paths.ts';
 import type { SettledOptions } from './vm-settings.ts';
@@ -52,7 +52,8 @@ export async function takeOfKata(
   try {
     const kept = parseKept((await new CacheClient(endpoint).config(call)).Data);
     const { hypervisor, config } = splitOptions(settled.options);
-    const other = [...differencesOf(kept, { ...parseConfig(config), hypervisor }), ...beside(settled)];
+    const { input } = await givenConfig(config, places());
+    const other = [...differencesOf(kept, { ...input, hypervisor }), ...beside(settled)];
     if (other.length > 0) {
       tell(`the cache of this file is not asked: its VMs differ in ${[...new Set(other)].join(', ')}`);
       return undefined;

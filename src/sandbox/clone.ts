@@ -2,7 +2,6 @@ import { callScope } from '../config/call-options.ts';
 import { readHostFacts } from '../config/host.ts';
 import { parseHypervisorType } from '../config/hypervisor-type.ts';
 import { packageVersion } from '../config/package-version.ts';
-import { parseConfig } from '../config/parse.ts';
 import { VmError } from '../errors.ts';
 import { agree, type MadeUp } from '../factory/agreement.ts';
 import { checkFiles, type TemplateManifest } from '../factory/template-manifest.ts';
@@ -12,6 +11,7 @@ import { attach } from './attach-device.ts';
 import { bringUp, tearDown, type VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
+import { givenConfig } from './given-config.ts';
 import type { OpenedVm } from './opened-vm.ts';
 import { detachVm } from './ownership.ts';
 import { resizeVm } from './resize.ts';
@@ -68,7 +68,10 @@ export async function cloneToBe(template: string, split: SplitOptions): Promise<
   const store = new TemplateStore();
   const [manifest, host] = await Promise.all([store.read(template), readHostFacts()]);
   const { hypervisor, config, accel, image, imageConfig } = manifest;
-  const input = parseConfig(split.config);
+  const { input: given, stored } = await givenConfig(split.config, store.places);
+  // The default guest is no file, and differs all the same from an image that is one.
+  const isOther = stored !== undefined && stored.file === undefined && config.image !== undefined;
+  const input = isOther ? { ...given, image: stored.name } : given;
   const made = agree(manifest, { hypervisor: split.hypervisorGiven ? split.hypervisor : undefined, config: input });
   const module = await loadDriver(parseHypervisorType(hypervisor));
   const restoreFrom = store.dataFolder(template, manifest);

@@ -3,7 +3,6 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { validateName } from '../config/names.ts';
-import { parseConfig } from '../config/parse.ts';
 import { packageVersion } from '../config/package-version.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
@@ -15,6 +14,7 @@ import type { GuestAgent } from '../guest/agent.ts';
 import { requireSupport } from '../hypervisors/capabilities.ts';
 import { bringUp, tearDown } from './bring-up.ts';
 import type { Phase } from './events.ts';
+import { givenConfig } from './given-config.ts';
 import { ordinaryConfig } from './ordinary-config.ts';
 import { pauseVm } from './pause-vm.ts';
 import { type Prepared, prepare } from './prepare.ts';
@@ -74,7 +74,7 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
         hypervisor: module.type,
         vmmVersion,
         accel,
-        given: parseConfig(split.config),
+        given: (await givenConfig(split.config, prepared.at)).input,
         config: ordinaryConfig(config),
         image,
         imageConfig,

@@ -4,7 +4,6 @@ import { completeConfig, type DefaultGuest } from '../config/complete.ts';
 import { type HostFacts, readHostFacts } from '../config/host.ts';
 import { agentBinary } from '../config/package-files.ts';
 import { deserializeParams, type Param } from '../config/kernel-params.ts';
-import { parseConfig } from '../config/parse.ts';
 import type { HypervisorConfig, VmConfigInput } from '../config/vm-config.ts';
 import type { ConfinementLevel } from '../confinement/level.ts';
 import { VmError } from '../errors.ts';
@@ -12,14 +11,15 @@ import { type AccelChoice, decideAccel, type KvmVerdict } from '../hypervisors/a
 import type { HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { buildDefaultImage, type BuildOptions } from '../images/build.ts';
-import { defaultImageName, type GuestImage, hostImageName } from '../images/image.ts';
+import { defaultImageName, type GuestImage } from '../images/image.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
 import { findImage } from '../images/store.ts';
 import { type Places, places } from '../state/paths.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { tryKvm } from './kvm-trial.ts';
-import { requireUnpackable, rootTypeParams, storedImage } from './root-image.ts';
+import { givenConfig } from './given-config.ts';
+import { requireUnpackable, rootTypeParams } from './root-image.ts';
 import { type Scratch, scratchParams } from './scratch.ts';
 import { withSharing } from './sharing.ts';
 import type { SplitOptions } from './vm-options.ts';
@@ -48,11 +48,8 @@ export async function prepare(
   report: (phase: Phase, message: string) => void,
 ): Promise<Prepared> {
   const module = await loadDriver(options.hypervisor);
-  const usesHostKernel = options.config['kernel'] === hostImageName;
-  const plain = usesHostKernel ? withoutKernel(options.config) : options.config;
   const [at, host] = [places(), await readHostFacts()];
-  const stored = await storedImage(at.roots, options.config['image']);
-  const given = parseConfig(stored === undefined ? plain : { ...plain, image: stored.file });
+  const { input: given, stored, usesHostKernel } = await givenConfig(options.config, at);
   const input = await withSharing(given, options.devices, module.fields);
   const facts = { fields: module.fields, host };
   const needsGuest = module.bootsGuest && lacksGuest(input);
@@ -85,16 +82,6 @@ export async function prepare(
 /** A user who names neither a kernel nor an initrd gets ours, in front of the user's root image if there is one. */
 function lacksGuest({ kernel, initrd, customAssets }: VmConfigInput): boolean {
   return [kernel, initrd, customAssets?.kernel, customAssets?.initrd].every((part) => part === undefined);
-}
-
-/** Takes out the word for the host's kernel: the schema knows paths only. @throws {VmError} INVALID_CONFIG with an initrd */
-function withoutKernel(config: Record<string, unknown>): Record<string, unknown> {
-  const { initrd, customAssets } = config;
-  if (initrd === undefined && customAssets === undefined) return { ...config, kernel: undefined };
-  throw new VmError('INVALID_CONFIG', "the host's kernel comes with an initrd of its own", {
-    field: 'kernel',
-    advice: 'Leave `initrd` and `customAssets` out, or name the kernel by its path.',
-  });
 }
 
 /** Only our own boot initrd lays a writable layer over an image. */

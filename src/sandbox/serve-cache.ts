@@ -1,5 +1,4 @@
 import type { CallOptions } from '../config/call-options.ts';
-import { parseConfig } from '../config/parse.ts';
 import { VmError } from '../errors.ts';
 import { CacheFactory } from '../factory/cache.ts';
 import { CacheClient } from '../factory/cache-client.ts';
@@ -10,6 +9,7 @@ import { loadDriver } from '../hypervisors/registry.ts';
 import { ensurePrivateFolder } from '../state/private-folder.ts';
 import { cacheEndpoint, places } from '../state/paths.ts';
 import { followEvents } from './follow-events.ts';
+import { givenConfig } from './given-config.ts';
 import { tearDown } from './bring-up.ts';
 import { HeldVm } from './held-vm.ts';
 import { type KeptVm, keeping, maxCache, pausingFactory, wakeTaken } from './kept-vm.ts';
@@ -66,7 +66,7 @@ export async function openCacheServer(options: CacheServerOptions): Promise<Serv
   const { type } = await loadDriver(splitOptions(given).hypervisor);
   const kept: KeptMachine =
     info === undefined
-      ? { ...parseConfig(splitOptions(given).config), hypervisor: type }
+      ? { ...(await givenConfig(splitOptions(given).config, places())).input, hypervisor: type }
       : { ...info.config, hypervisor: info.hypervisor, template: info.name };
   let end: () => void = () => undefined;
   const asked = new Promise<void>((resolve) => (end = resolve));

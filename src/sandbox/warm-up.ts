@@ -10,7 +10,8 @@ export async function warmUp(agent: GuestAgent, call: CallOptions): Promise<void
   try {
     await agent.exec(['true'], call).exited;
   } catch (error) {
-    // A guest without this program has at least started a process.
-    if (VmError.from(error).code !== 'GUEST_NOT_FOUND') throw error;
+    // A guest that lacks this program, or can't run it, has at least started a process.
+    const { code } = VmError.from(error);
+    if (code !== 'GUEST_NOT_FOUND' && code !== 'GUEST_NOT_EXECUTABLE') throw error;
   }
 }

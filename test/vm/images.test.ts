@@ -93,6 +93,22 @@ it('runs commands in an image as its configuration says, with what a container e
   });
 });
 
+it('clones of a template with an image write above it, each for itself', async () => {
+  await using template = await Vm.template({ ...smallGuest, image: 'app', name: 'app' });
+  const clones = await Promise.all([template.clone(), template.clone({ image: 'app' })]);
+  const root = { check: true, user: 'root' } as const;
+  try {
+    const [one, two] = clones;
+    await one.exec('echo mine >/srv/tool; echo new >/srv/new', root);
+    expect((await two.exec('cat /srv/tool; ls /srv', root)).stdout).toBe('toolagain\nowned\ntool\nwork\n');
+    expect(await codeOf(template.clone({ image: 'default' }))).toBe('INVALID_CONFIG');
+    expect((await one.exec('cat /srv/tool /srv/new', root)).stdout).toBe('mine\nnew\n');
+    expect((await one.exec('id -u', { check: true })).stdout).toBe('33\n');
+  } finally {
+    for (const clone of clones) await clone.remove();
+  }
+});
+
 it('runs an image that holds one program and no shell, as an ordinary command line', async () => {
   const file = '/usr/bin/busybox';
   const source = path.join(work, 'scratch.tar');

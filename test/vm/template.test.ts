@@ -74,6 +74,13 @@ describe('a template of a real guest', () => {
       expect(first).toMatch(/^[0-9a-f-]{36}$/);
       expect(first).not.toBe(second);
 
+      // A user that its file of users gets now is known, and so is a change of it.
+      const user = async (): Promise<string> => (await one.exec(['id', '-u'], { user: 'late' })).stdout.trim();
+      await one.exec("echo 'late:x:33:33::/:/bin/sh' >>/etc/passwd", { check: true });
+      expect(await user()).toBe('33');
+      await one.exec("sed -i 's/late:x:33/late:x:34/' /etc/passwd", { check: true });
+      expect(await user()).toBe('34');
+
       // What one writes no other sees, nor one that comes later.
       await one.exec('echo secret >/srv/mine; echo changed >/srv/set-up', { check: true });
       expect(await read(two, 'ls /srv; cat /srv/set-up')).toBe('set-up\ndone');

@@ -76,23 +76,9 @@ describe('requests', () => {
       { hostname: '' },
       { hostname: 'x'.repeat(64) },
       { hostname: 'a\0' },
-      { machineId: 'A'.repeat(32) },
-      { macMask: Buffer.alloc(5) },
     ]) {
       await expect(agent.sync(wrong)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     }
-    await agent.close();
-  });
-
-  test('sync carries a machine id, and how addresses of network cards are turned', async () => {
-    const { fake, agent } = await connectFake();
-    const macMask = Buffer.of(1, 2, 3, 4, 5, 6);
-    const sync = agent.sync({ machineId: 'ab'.repeat(16), macMask });
-    const { stream, payload } = await fake.next(T.sync);
-    expect(textFields(payload, 52)).toEqual(['ab'.repeat(16)]);
-    expect(readFields(payload).find((it) => it.tag === 53)?.value).toEqual(macMask);
-    fake.send(T.done, stream);
-    await sync;
     await agent.close();
   });
 
