@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -75,6 +76,37 @@ describe('acrn: what only a guest can tell', () => {
       },
       async ({ hypervisor }) => hypervisor.addDevice(cold),
     );
+  });
+
+  it('has cards on a tap and on a macvtap, a serial port and a vsock', async () => {
+    const ip = (...words: string[]): void => void execFileSync('ip', words);
+    ip('tuntap', 'add', 'acrn-tap', 'mode', 'tap');
+    ip('link', 'add', 'acrn-v0', 'type', 'veth', 'peer', 'name', 'acrn-v1');
+    ip('link', 'add', 'link', 'acrn-v0', 'name', 'acrn-mv', 'address', '02:00:00:00:00:0b', 'type', 'macvtap');
+    try {
+      await withGuest(
+        async ({ agent }) => {
+          const link = await agent();
+          const script = [
+            'cat /sys/class/net/eth*/address',
+            'cat /sys/class/virtio-ports/*/name | grep -c "^a.port$"',
+            // The number of a vsock among virtio's devices.
+            'grep -c 0x0013 /sys/bus/virtio/devices/*/device | grep -c ":1$"',
+          ];
+          const { stdout } = await link.agent.exec(['/bin/sh', '-c', script.join('; ')]);
+          expect(stdout).toBe('02:00:00:00:00:0a\n02:00:00:00:00:0b\n1\n1\n');
+          await link.close();
+        },
+        async ({ hypervisor }) => {
+          await hypervisor.addDevice({ kind: 'net', id: 'tap', tap: 'acrn-tap', mac: '02:00:00:00:00:0a' });
+          await hypervisor.addDevice({ kind: 'net', id: 'macvtap', tap: 'acrn-mv', tapType: 'macvtap' });
+          await hypervisor.addDevice({ kind: 'serial-port', id: 'port', name: 'a.port' });
+          await hypervisor.addDevice({ kind: 'vsock', id: 'vsock', contextId: 42 });
+        },
+      );
+    } finally {
+      for (const name of ['acrn-mv', 'acrn-v0', 'acrn-tap']) ip('link', 'delete', name);
+    }
   });
 
   it('gets megabytes through the channel whole, while the host is busy with something else', async () =>

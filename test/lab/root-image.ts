@@ -21,10 +21,9 @@ export function itBootsARootImage(
       const options = { hypervisor, image, vcpus: 1, memoryMiB: 256, confinement: 'best', ...change() } as const;
       for (let round = 0; round < 2; round++) {
         await using vm = await Vm.create(options);
-        const script =
-          'cat /marker; ls /written 2>/dev/null; echo kept > /written; cat /written; grep -c ext4 /proc/mounts';
+        const script = 'cat /marker; ls /written 2>/dev/null; echo kept > /written; cat /written';
         const { stdout } = await vm.exec(['/bin/sh', '-c', script], { check: true });
-        expect(stdout).toMatch(/^in the image\nkept\n[1-9]\n$/);
+        expect(stdout).toBe('in the image\nkept\n');
       }
     } finally {
       rmSync(folder, { recursive: true });

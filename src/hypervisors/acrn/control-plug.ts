@@ -1,9 +1,10 @@
-import { access, readdir, readFile, stat } from 'node:fs/promises';
+import { access, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { VmError } from '../../errors.ts';
 import type { Device, NetDevice } from '../device.ts';
 import { onHost } from '../device-host.ts';
 import { checkAmong, checkDevice } from '../device-rules.ts';
 import type { VmContext } from '../hypervisor.ts';
+import { findMacvtap } from '../macvtap.ts';
 import { coldSlot, type Placed, requireOffered, swapSlot } from './devices.ts';
 
 /** Sizes that acrn-dm takes for a disk that is a file are multiples of it. */
@@ -50,7 +51,11 @@ async function look(context: VmContext, present: readonly Placed[], device: Devi
     present.map((placed) => placed.device),
     real,
   );
-  if (real.kind === 'net') return { device: { ...real, vhost: await hasVhost(real, context) } };
+  if (real.kind === 'net') {
+    const card = { ...real, vhost: await hasVhost(real, context) };
+    if (real.tap === undefined || real.tapType !== 'macvtap') return { device: card };
+    return { device: card, node: (await findMacvtap(real.tap, networkNamespace)).node };
+  }
   if (real.kind !== 'block') return { device: real };
   if (real.path.startsWith(`${runtimeFolder}/`))
     throw new VmError('INVALID_ARGUMENT', `${real.path} is in the folder of the VMM, which the guest must not get`, {
@@ -83,18 +88,22 @@ async function hasVhost({ vhost }: NetDevice, { config }: VmContext): Promise<bo
  * @throws {VmError} START_FAILED naming the tap
  */
 export async function requireTaps(pid: number, devices: readonly Placed[]): Promise<void> {
-  const wanted = devices.flatMap(({ device }) =>
-    device.kind === 'net' && device.tapType !== 'macvtap' ? [device.tap ?? ''] : [],
+  const wanted = devices.flatMap(({ device, node }) =>
+    device.kind === 'net' ? [{ tap: device.tap ?? '', node }] : [],
   );
   if (wanted.length === 0) return;
-  const folder = `/proc/${pid}/fdinfo`;
-  const texts = await Promise.all(
-    (await readdir(folder)).map((name) => readFile(`${folder}/${name}`, 'utf8').catch(() => '')),
+  const folder = `/proc/${pid}`;
+  const descriptors = await readdir(`${folder}/fdinfo`);
+  const told = await Promise.all(
+    descriptors.map(async (name) => [
+      /^iff:\s*(\S+)/m.exec(await readFile(`${folder}/fdinfo/${name}`, 'utf8').catch(() => ''))?.[1],
+      await readlink(`${folder}/fd/${name}`).catch(() => undefined),
+    ]),
   );
-  const opened = new Set(texts.map((text) => /^iff:\s*(\S+)/m.exec(text)?.[1]));
-  const missing = wanted.find((tap) => !opened.has(tap));
+  const opened = new Set(told.flat());
+  const missing = wanted.find(({ tap, node }) => !opened.has(node ?? tap));
   if (missing === undefined) return;
-  throw new VmError('START_FAILED', `acrn-dm could not open the tap device ${missing}`, {
+  throw new VmError('START_FAILED', `acrn-dm could not open the tap device ${missing.tap}`, {
     field: 'tap',
     advice: 'Use it for one VM at a time; it must be in the network namespace of the VM.',
   });

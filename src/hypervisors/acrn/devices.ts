@@ -18,6 +18,8 @@ export interface Placed {
   swapped?: boolean | undefined;
   /** acrn-dm was asked for that, and did not answer: its place is taken, whether the guest has it or not */
   unsure?: boolean | undefined;
+  /** of a macvtap: what is opened for it */
+  node?: string | undefined;
   /** of a disk that is a file, when it was added */
   sizeBytes?: number | undefined;
 }

@@ -132,11 +132,11 @@ function kernelLine({ config }: VmContext): string {
 function paths({ config }: VmContext, { devices }: Found): PlannedPath[] {
   const assets = (['kernel', 'initrd', 'image'] as const).map((type) => assetPath(config, type));
   const read = [...assets.filter((path) => path !== undefined), '/bin', '/usr/bin', '/sys/kernel/mm/hugepages'];
-  const written = devices.flatMap(({ device }) => {
+  const written = devices.flatMap(({ device, node = '/dev/net/tun' }) => {
     if (device.kind === 'block') return device.readOnly ? [] : [device.path];
     if (device.kind === 'vsock') return ['/dev/vhost-vsock'];
     if (device.kind !== 'net') return [];
-    return ['/dev/net/tun', ...(device.vhost === true ? ['/dev/vhost-net'] : [])];
+    return [node, ...(device.vhost === true ? ['/dev/vhost-net'] : [])];
   });
   const readDisks = devices.flatMap(({ device }) => (device.kind === 'block' && device.readOnly ? [device.path] : []));
   return [
