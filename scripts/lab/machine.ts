@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import ownManifest from '../../package.json' with { type: 'json' };
@@ -62,6 +63,7 @@ export async function openLab({ cargo, vmmCargo, bundles, keep, report }: LabOpt
   }
   report('booting the lab: a VM with AMD SVM');
   const modules = await labModules(image.manifest.kernelRelease);
+  const spare = await spareDisk();
   // TCG emulates AMD's virtualization and not Intel's, and only for a model that has it.
   const vm = await Vm.create({
     hypervisor: 'qemu',
@@ -73,8 +75,15 @@ export async function openLab({ cargo, vmmCargo, bundles, keep, report }: LabOpt
     // An emulated CPU that enters an emulated guest is gone for seconds when its host is busy: to the lab's kernel that is a lockup.
     kernelParams: deserializeParams(['nowatchdog', 'rcupdate.rcu_cpu_stall_suppress=1']),
     startTimeoutMs: 300_000,
+    // A disk to be handed on to a guest, behind an IOMMU. It is no device of ours: a jail would not show its file.
+    iommu: true,
+    confinement: 'off',
+    hypervisorParams: [
+      { key: '-blockdev', value: JSON.stringify({ driver: 'file', 'node-name': 'spare', filename: spare }) },
+      { key: '-device', value: JSON.stringify({ driver: 'nvme', serial: 'spare', drive: 'spare' }) },
+    ],
     ...(keep ? { name: keptName, detached: true } : {}),
-  });
+  }).finally(() => rmSync(path.dirname(spare), { recursive: true }));
   try {
     report('bringing Node, the checkout, the guest and the VMMs into it');
     await unpack(vm, [...cargo, ...own, ...packageFolders(packages).map(inCheckout)], modules);
@@ -84,6 +93,14 @@ export async function openLab({ cargo, vmmCargo, bundles, keep, report }: LabOpt
     await vm.remove();
     throw error;
   }
+}
+
+/** A file that is removed when QEMU has opened it. */
+async function spareDisk(): Promise<string> {
+  const file = path.join(await mkdtemp(path.join(tmpdir(), 'polyvisor-lab-')), 'spare');
+  await writeFile(file, '');
+  await truncate(file, 64 * 2 ** 20);
+  return file;
 }
 
 async function connectKept(): Promise<Vm | undefined> {

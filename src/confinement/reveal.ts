@@ -40,7 +40,10 @@ export async function reveal(
   if (plan.uid !== undefined && plan.capabilities.length === 0 && !mayUse(seen, plan.uid, plan.groups)) {
     if (seen.device === undefined) throw closedTo(seen, plan.uid);
     const { type, major, minor } = seen.device;
-    const node = path.join(root, linkToNode(root, seen.path));
+    const own = linkToNode(root, seen.path);
+    // An earlier device may have had it: nodes stay.
+    if (statSync(`/proc/${vmm.pid}/root${own}`, { throwIfNoEntry: false }) !== undefined) return;
+    const node = path.join(root, own);
     await inNamespace(vmm, plan, 'mknod', ['-m', '666', node, type, `${major}`, `${minor}`], call);
     return;
   }
@@ -100,6 +103,14 @@ export async function allowFileSize(vmm: RunningVmm, bytes: number, call: CallOp
     uid === undefined ? [] : [await toolPath('setpriv'), `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--'];
   const words = [...asIt, await toolPath('prlimit'), '--pid', `${vmm.pid}`, `--fsize=${bytes}:`];
   await run(words, `can't let the VMM write ${bytes} bytes`, call);
+}
+
+/** Lets a running VMM lock as much memory as it wants to, which root may. @throws {VmError} HOST_MISSING, IO */
+export async function allowLockedMemory({ pid }: RunningVmm, call: CallOptions = {}): Promise<void> {
+  const now = /^Max locked memory\s+(\S+)/m.exec(readFileSync(`/proc/${pid}/limits`, 'latin1'))?.[1];
+  if (now === undefined || now === 'unlimited') return;
+  const words = [await toolPath('prlimit'), '--pid', `${pid}`, '--memlock=unlimited:unlimited'];
+  await run(words, "can't let the VMM lock memory", call);
 }
 
 /** Lets a running VMM take the memory that a guest of this size takes: its limit grows, and never shrinks. @throws {VmError} IO */

@@ -164,10 +164,15 @@ async function interfaceKind(name: string, namespace: string | undefined): Promi
 /** Folder of a PCI device of the host. */
 const pciDevices = '/sys/bus/pci/devices';
 
-async function lookAtVfio(device: VfioDevice): Promise<void> {
+/** Where the host tells of a device that is handed through. */
+export function sysfsFolder(device: VfioDevice): string {
+  return isMediated(device) ? device.address : path.join(pciDevices, device.address.toLowerCase());
+}
+
+/** The node by which a device that is handed through is opened: that of its IOMMU group. @throws {VmError} FILE_NOT_FOUND, HOST_MISSING */
+export async function groupNode(device: VfioDevice): Promise<string> {
+  const at = sysfsFolder(device);
   const { address } = device;
-  const mediated = isMediated(device);
-  const at = mediated ? address : path.join(pciDevices, address.toLowerCase());
   const group = await readlink(path.join(at, 'iommu_group')).catch(async () => {
     const there = await access(at).then(
       () => true,
@@ -178,15 +183,22 @@ async function lookAtVfio(device: VfioDevice): Promise<void> {
     const advice = 'Turn the IOMMU on in the firmware and on the kernel command line (intel_iommu=on).';
     throw new VmError('HOST_MISSING', `${address} is in no IOMMU group`, { field: 'address', path: at, advice });
   });
+  return path.join('/dev/vfio', path.basename(group));
+}
+
+async function lookAtVfio(device: VfioDevice): Promise<void> {
+  const { address } = device;
+  const node = await groupNode(device);
+  const at = sysfsFolder(device);
   const driver = path.basename(await readlink(path.join(at, 'driver')).catch(() => 'none'));
-  if (!mediated && driver !== 'vfio-pci') {
+  if (!isMediated(device) && driver !== 'vfio-pci') {
     const advice = `Bind it: \`driverctl set-override ${address} vfio-pci\`, or by \`driver_override\` in sysfs.`;
     throw new VmError('INVALID_ARGUMENT', `${address} is bound to ${driver}, not to vfio-pci`, {
       field: 'address',
       advice,
     });
   }
-  await requireNode(path.join('/dev/vfio', path.basename(group)), 'Give this user access to its group.');
+  await requireNode(node, 'Give this user access to its group.');
 }
 
 async function requireNode(node: string, advice: string): Promise<void> {

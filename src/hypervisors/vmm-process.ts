@@ -5,7 +5,14 @@ import { assetPath } from '../config/assets.ts';
 import { type HostFacts, readHostFacts } from '../config/host.ts';
 import { enterCgroup } from '../confinement/cgroup.ts';
 import { confine } from '../confinement/confinement.ts';
-import { allowFileSize, allowMemory, conceal, reveal, type RunningVmm } from '../confinement/reveal.ts';
+import {
+  allowFileSize,
+  allowLockedMemory,
+  allowMemory,
+  conceal,
+  reveal,
+  type RunningVmm,
+} from '../confinement/reveal.ts';
 import { endStandIn, withStandIn } from '../confinement/stand-in.ts';
 import { VmError } from '../errors.ts';
 import { lock } from '../state/lock.ts';
@@ -127,6 +134,11 @@ export class VmmProcess {
   /** Lets the running VMM write files of this size. @throws {VmError} HOST_MISSING, IO */
   async allowFileSize(bytes: number, options: CallOptions = {}): Promise<void> {
     await allowFileSize(this.#running(), bytes, options);
+  }
+
+  /** Lets the running VMM lock memory. @throws {VmError} HOST_MISSING, IO */
+  async allowLockedMemory(options: CallOptions = {}): Promise<void> {
+    await allowLockedMemory(this.#running(), options);
   }
 
   /** Lets the running VMM take what a guest with this much memory takes. @throws {VmError} IO */

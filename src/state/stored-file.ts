@@ -1,7 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import type { CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
-import { writeAtomically } from './atomic-file.ts';
+import { writeUnflushed } from './atomic-file.ts';
 import { lock } from './lock.ts';
 
 /** A file of a VM's state folder that several processes change, such as its list of devices; there is none while it would say nothing. */
@@ -41,7 +41,10 @@ export async function readStored<T extends object>(file: StoredFile<T>, stateFol
   const path = file.path(stateFolder);
   let stored: (Partial<T> & { schema?: unknown }) | null;
   try {
-    stored = JSON.parse(readFileSync(path, 'utf8')) as typeof stored;
+    const text = readFileSync(path, 'utf8');
+    // So a crash of the host may leave it; what it said was of processes that are gone with that.
+    if (text === '') return file.none;
+    stored = JSON.parse(text) as typeof stored;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return file.none;
     throw new VmError('STATE_INVALID', `${path} cannot be read`, { path, cause: error });
@@ -54,7 +57,7 @@ export async function readStored<T extends object>(file: StoredFile<T>, stateFol
 export async function writeStored<T extends object>(file: StoredFile<T>, stateFolder: string, value: T): Promise<void> {
   const path = file.path(stateFolder);
   if (file.isNone(value)) rmSync(path, { force: true });
-  else await writeAtomically(path, `${JSON.stringify({ schema: 1, ...value }, undefined, 2)}\n`);
+  else await writeUnflushed(path, `${JSON.stringify({ schema: 1, ...value }, undefined, 2)}\n`);
 }
 
 /**

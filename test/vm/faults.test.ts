@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { readHostFacts } from '../../src/config/host.ts';
 import type { VmError } from '../../src/errors.ts';
@@ -85,6 +85,9 @@ describe('a QEMU', () => {
       advice: expect.stringContaining('-cpu help') as string,
     });
     expect(await refusal({ machineType: 'pc-q35-1.0' })).toMatchObject({ code: 'START_FAILED' });
+    // Whether the host has SELinux or not: no policy has such a type.
+    const label = await refusal({ selinuxProcessLabel: 'system_u:system_r:polyvisor_none_t:s0' });
+    expect(label.code).toMatch(existsSync('/sys/fs/selinux/enforce') ? /^START_FAILED$/ : /^HOST_MISSING$/);
     const error = await refusal({ networkNamespace: '/run/netns/there-is-none' });
     expect(error.code).toBe('START_FAILED');
     expect(error.facts.log).toContain('there-is-none');

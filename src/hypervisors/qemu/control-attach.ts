@@ -44,7 +44,7 @@ export async function addBeforeStart(context: VmContext, device: NamedDevice): P
 export async function attach(scope: LiveScope, device: NamedDevice, options: CallOptions): Promise<PluggedDevice> {
   const { context } = scope;
   return within(`hot-plug of ${device.id}`, options, async (call) => {
-    await refuseAfterTcgUnplug(context, 'hotplugAddDevice');
+    refuseAfterTcgUnplug(context, 'hotplugAddDevice');
     return changeDevices(context.stateFolder, call, (before, write) =>
       withFreeContextId(device, async () => {
         const wanted = await looked(context, withRoot(before, context), device);
@@ -79,7 +79,7 @@ async function plugOne({ context, vmm, control }: LiveScope, placed: Placed, cal
           await seen;
           const plug = (): Promise<void> => plugDevice(qmp, placed, context, limits);
           // Whatever it opens as a tap by name becomes its queue: a macvtap's node answers as a tap does (TUNSETIFF in Linux's tap.c).
-          if (placed.node === undefined) await plug();
+          if (placed.node === undefined || placed.device.kind !== 'net') await plug();
           else await vmm.standIn({ device: placed.node, as: tapMaker }, plug, limits);
         },
         { ...call, timeoutMs: plugMs },

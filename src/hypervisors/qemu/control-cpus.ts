@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
@@ -32,7 +32,7 @@ export async function resizeVcpus(
   const free = places.filter(([, cpu]) => !isFilled(cpu));
   const filled = places.filter(([, cpu]) => isFilled(cpu));
   const before = filled.length;
-  if (vcpus > before) await refuseAfterTcgUnplug(facts, 'resizeVcpus');
+  if (vcpus > before) refuseAfterTcgUnplug(facts, 'resizeVcpus');
   for (const [place, { type, props }] of free.slice(0, Math.max(0, vcpus - before))) {
     const id = cpuId(place);
     await plugged(qmp, id, call, async () => {
@@ -56,12 +56,12 @@ export function isFilled(cpu: HotpluggableCpu): boolean {
  * anything is plugged (7.2 always, 10.0 mostly).
  * @throws {VmError} UNSUPPORTED when that could happen
  */
-export async function refuseAfterTcgUnplug(
+export function refuseAfterTcgUnplug(
   { accel, runtimeFolder }: Pick<VmContext, 'accel' | 'runtimeFolder'>,
   operation: string,
-): Promise<void> {
+): void {
   if (accel !== 'tcg') return;
-  const events = await readFile(vmmFiles.eventsOut(runtimeFolder), 'utf8');
+  const events = readFileSync(vmmFiles.eventsOut(runtimeFolder), 'utf8');
   // Its interrupt controller is the one part of it that is reported as deleted.
   if (!/"DEVICE_DELETED".*\/lapic"/.test(events)) return;
   throw new VmError(

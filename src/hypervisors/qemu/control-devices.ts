@@ -7,7 +7,7 @@ import { VmError } from '../../errors.ts';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { QmpClient } from '../../transports/qmp/client.ts';
 import type { Device, NamedDevice } from '../device.ts';
-import { onHost } from '../device-host.ts';
+import { groupNode, onHost } from '../device-host.ts';
 import { checkAmong, checkDevice } from '../device-rules.ts';
 import type { VmContext } from '../hypervisor.ts';
 import { findMacvtap } from '../macvtap.ts';
@@ -47,15 +47,16 @@ export async function looked(context: VmContext, present: readonly Placed[], dev
   );
   const placed = placeDevice(present, real, config);
   const sizeBytes = real.kind === 'block' ? await growsTo(real) : undefined;
-  const node = await macvtapNode(real, networkNamespace);
+  const node = await hostNode(real, networkNamespace);
   return placed.map((one) => (one.device === real ? { ...one, sizeBytes, node } : one));
 }
 
-/** The device of the host that is opened for a macvtap. @throws {VmError} HOST_MISSING */
-export async function macvtapNode(
+/** The device of the host that is opened for another one. @throws {VmError} FILE_NOT_FOUND, HOST_MISSING */
+export async function hostNode(
   device: Placed['device'],
   networkNamespace: string | undefined,
 ): Promise<string | undefined> {
+  if (device.kind === 'vfio') return groupNode(device);
   if (device.kind !== 'net' || device.tap === undefined || device.tapType !== 'macvtap') return undefined;
   return (await findMacvtap(device.tap, networkNamespace)).node;
 }

@@ -1,7 +1,7 @@
 import { vmmFiles } from '../../state/paths.ts';
 import type { QemuControl } from './control.ts';
 import { migrateFromFile } from './control-migration.ts';
-import { macvtapNode } from './control-devices.ts';
+import { hostNode } from './control-devices.ts';
 import type { Placed } from './devices-place.ts';
 import { requireSame, type SavedMachine } from './state-saved.ts';
 
@@ -35,6 +35,6 @@ export async function loadSaved(
 export async function withNodes(saved: SavedMachine, networkNamespace: string | undefined): Promise<SavedMachine> {
   const devices: Placed[] = [];
   for (const placed of saved.devices)
-    devices.push({ ...placed, node: await macvtapNode(placed.device, networkNamespace) });
+    devices.push({ ...placed, node: await hostNode(placed.device, networkNamespace) });
   return { ...saved, devices };
 }

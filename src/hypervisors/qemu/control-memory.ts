@@ -35,8 +35,7 @@ export async function resizeMemory(
   call: CallOptions,
 ): Promise<MemoryResize> {
   const { config, hostMemoryMiB } = facts;
-  const devices = await memoryDevices(qmp, call);
-  const beforeMiB = await memoryTotal(qmp, call);
+  const [devices, beforeMiB] = await Promise.all([memoryDevices(qmp, call), memoryTotal(qmp, call)]);
   const virtioMem = devices.find((device) => device.type === 'virtio-mem');
   const modules = modulesAmong(devices);
   const limits = { bootMiB: config.memoryMiB, slots: config.memorySlots, maxMiB: hostMemoryMiB, blockMiB };
@@ -48,7 +47,7 @@ export async function resizeMemory(
   }
   const { add, remove } = memoryChange(modules, memoryMiB, limits);
   if (add !== undefined) {
-    await refuseAfterTcgUnplug(facts, 'resizeMemory');
+    refuseAfterTcgUnplug(facts, 'resizeMemory');
     await plugModule(qmp, add, config, call);
   }
   for (const module of remove) await unplugModule(qmp, module, call);

@@ -6,7 +6,7 @@ import type { VmmProcess } from '../vmm-process.ts';
 import { pathsOf } from './devices.ts';
 import type { Placed } from './devices-place.ts';
 
-type Shows = Pick<VmmProcess, 'alive' | 'reveal' | 'conceal' | 'allowFileSize'>;
+type Shows = Pick<VmmProcess, 'alive' | 'reveal' | 'conceal' | 'allowFileSize' | 'allowLockedMemory'>;
 
 /**
  * Lets a confined QEMU see what a device opens while it is plugged, and as long as it stays plugged.
@@ -15,18 +15,21 @@ type Shows = Pick<VmmProcess, 'alive' | 'reveal' | 'conceal' | 'allowFileSize'>;
  */
 export async function withPaths(
   vmm: Shows,
-  { device, sizeBytes = 0 }: Placed,
+  placed: Placed,
   config: HypervisorConfig,
   call: CallOptions,
   plug: (seen: Promise<void>) => Promise<void>,
 ): Promise<void> {
+  const { device, sizeBytes = 0 } = placed;
   const shown: string[] = [];
   const show = async (): Promise<void> => {
-    for (const { path, access, optional } of pathsOf(device, config)) {
+    for (const { path, access, optional } of pathsOf(placed, config)) {
       if (optional === true && !existsSync(path)) continue;
       await vmm.reveal(path, { readOnly: access === 'read', ...call });
       shown.push(path);
     }
+    // It writes into the guest's memory, all of which must stay where it is.
+    if (device.kind === 'vfio') await vmm.allowLockedMemory(call);
     if (sizeBytes > 0 && !isOnlyRead(device)) await vmm.allowFileSize(sizeBytes, call);
   };
   const seen = show();
@@ -50,6 +53,6 @@ function isOnlyRead(device: Placed['device']): boolean {
 }
 
 /** Takes away what a device that is gone had open; what another one was shown too stays. @throws {VmError} IO */
-export async function concealPaths(vmm: Shows, { device }: Placed, config: HypervisorConfig): Promise<void> {
-  for (const { path } of pathsOf(device, config)) if (vmm.alive()) await vmm.conceal(path);
+export async function concealPaths(vmm: Shows, placed: Placed, config: HypervisorConfig): Promise<void> {
+  for (const { path } of pathsOf(placed, config)) if (vmm.alive()) await vmm.conceal(path);
 }

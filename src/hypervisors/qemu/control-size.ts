@@ -35,7 +35,7 @@ export async function plugSize(
   if (!(Number.isInteger(slot) && slot >= 0 && slot < config.memorySlots))
     throw wrong(`slot must be from 0 to ${config.memorySlots - 1}, not ${slot}`);
   if (modules.some((module) => module.slot === slot)) throw wrong(`there is a memory module in slot ${slot} already`);
-  await refuseAfterTcgUnplug(facts, 'hotplugAddDevice');
+  refuseAfterTcgUnplug(facts, 'hotplugAddDevice');
   await plugModule(qmp, { slot, sizeMiB: device.sizeMiB }, config, call);
 }
 

@@ -29,7 +29,7 @@ export interface Placed {
   place: Place;
   /** of a disk that is a file: its size, or that of what it holds */
   sizeBytes?: number | undefined;
-  /** of a macvtap: the device of the host that is opened for it */
+  /** the device of the host that is opened for it: a macvtap's own, the IOMMU group's of one that is handed through */
   node?: string | undefined;
   /** the process that serves it, where that is ours */
   daemon?: ProcessIdentity | undefined;

@@ -3,18 +3,11 @@ import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { BlockDevice, Device, FsDevice, NamedDevice } from '../device.ts';
+import { sysfsFolder } from '../device-host.ts';
 import type { PlannedPath } from '../launch-plan.ts';
 import { fsDriver } from './devices-kinds.ts';
 import { deviceArgument, object, quoted } from './devices-parts.ts';
-import {
-  blockDriver,
-  bridges,
-  machineFamily,
-  type Placeable,
-  type Placed,
-  rootBus,
-  rootPorts,
-} from './devices-place.ts';
+import { blockDriver, bridges, machineFamily, type Placed, rootBus, rootPorts } from './devices-place.ts';
 
 /** How many processes can talk with the guest's agent at once: one virtio-serial port each. */
 export const agentPorts = 8;
@@ -168,7 +161,7 @@ export function requireRemovable({ device }: Placed, config: HypervisorConfig): 
 export const tapMaker = '/dev/net/tun';
 
 /** What QEMU opens for a device: nothing for one whose files another process serves. */
-export function pathsOf(device: Placeable, config: HypervisorConfig): PlannedPath[] {
+export function pathsOf({ device, node }: Pick<Placed, 'device' | 'node'>, config: HypervisorConfig): PlannedPath[] {
   switch (device.kind) {
     case 'block': {
       const own: PlannedPath = { path: device.path, access: device.readOnly ? 'read' : 'write' };
@@ -176,7 +169,11 @@ export function pathsOf(device: Placeable, config: HypervisorConfig): PlannedPat
     }
     case 'fs':
       if (fsDriver(device, config) === 'virtio-fs') return [];
-      return [{ path: device.path, access: device.readOnly ? 'read' : 'write' }];
+      return [
+        { path: device.path, access: device.readOnly ? 'read' : 'write' },
+        // It sets the attributes of what the guest makes by /proc/self/fd (fsetxattrat_nofollow in hw/9pfs/9p-util-linux.c).
+        { path: '/proc', access: 'read' },
+      ];
     case 'net':
       if (device.tap === undefined) return [{ path: '/etc/resolv.conf', access: 'read', optional: true }];
       return [
@@ -189,7 +186,12 @@ export function pathsOf(device: Placeable, config: HypervisorConfig): PlannedPat
     case 'vsock':
       return [{ path: '/dev/vhost-vsock', access: 'write' }];
     case 'vfio':
-      return [{ path: '/dev/vfio', access: 'write' }];
+      return [
+        { path: '/dev/vfio/vfio', access: 'write' },
+        ...(node === undefined ? [] : [{ path: node, access: 'write' } as const]),
+        // It reads there which group that is, and more.
+        { path: sysfsFolder(device), access: 'read' },
+      ];
     case 'controller':
     case 'serial-port':
     case 'hybrid-vsock':

@@ -30,7 +30,7 @@ export function opened(
   return {
     paths: [
       ...read.flatMap((path): PlannedPath[] => (path === undefined ? [] : [{ path, access: 'read' }])),
-      ...devices.flatMap(({ device }) => pathsOf(device, config)),
+      ...devices.flatMap((placed) => pathsOf(placed, config)),
       ...config.pflash.slice(1).map((path): PlannedPath => ({ path, access: 'write' })),
       { path: config.entropySource, access: 'read' },
       ...(accel === 'kvm' ? [{ path: '/dev/kvm', access: 'write' } as const] : []),

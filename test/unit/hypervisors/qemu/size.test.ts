@@ -104,8 +104,8 @@ describe('under TCG, after a vCPU was unplugged', () => {
     expect(commands().filter((command) => /add|del/.test(command))).toEqual([]);
   });
 
-  it('under KVM all is well', async () => {
-    await refuseAfterTcgUnplug({ accel: 'kvm', runtimeFolder: folder }, 'hotplugAddDevice');
+  it('under KVM all is well', () => {
+    expect(() => refuseAfterTcgUnplug({ accel: 'kvm', runtimeFolder: folder }, 'hotplugAddDevice')).not.toThrow();
   });
 });
 
