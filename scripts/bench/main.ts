@@ -78,7 +78,7 @@ const parts: Record<string, () => Promise<Record<string, Row>>> = {
     };
   },
   async plug() {
-    const figures = Object.entries(await hotPlug(pairs, report));
+    const figures = Object.entries(await hotPlug(pairs * 3, report));
     return Object.fromEntries(figures.map(([name, { ratio, most }]) => [name, { ...bounds(ratio), bound: { most } }]));
   },
   async clones() {

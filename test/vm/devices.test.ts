@@ -131,6 +131,15 @@ describe('disks while it runs', () => {
     expect(await sh('head -c 6 /dev/vdb')).toBe('direct');
     await vm.detachDevice('scsi');
     await vm.detachDevice('direct');
+    const refused = await vm.attachDevice({ kind: 'block', id: 'ring', path: disk('ring'), aio: 'io_uring' }).then(
+      () => undefined,
+      (error: unknown) => VmError.from(error),
+    );
+    // A kernel may have it turned off (kernel.io_uring_disabled), or be without it.
+    if (refused === undefined) {
+      expect(await sh('head -c 4 /dev/vdb')).toBe('ring');
+      await vm.detachDevice('ring');
+    } else expect(refused.code).toBe('UNSUPPORTED');
     expect(await disks()).toBe('vda');
   });
 

@@ -48,11 +48,16 @@ export async function resizeMemory(
   const { add, remove } = memoryChange(modules, memoryMiB, limits);
   if (add !== undefined) {
     refuseAfterTcgUnplug(facts, 'resizeMemory');
-    await plugModule(qmp, add, config, call);
+    // Asked as soon as the module is there, while the guest takes it.
+    let total: Promise<number> | undefined;
+    await plugModule(qmp, add, config, call, () => {
+      total = memoryTotal(qmp, call);
+      total.catch(() => undefined);
+    });
+    return { beforeMiB, memoryMiB: await (total ?? memoryTotal(qmp, call)), device: { kind: 'memory', ...add } };
   }
   for (const module of remove) await unplugModule(qmp, module, call);
-  const totals = { beforeMiB, memoryMiB: await memoryTotal(qmp, call) };
-  return add === undefined ? totals : { ...totals, device: { kind: 'memory', ...add } };
+  return { beforeMiB, memoryMiB: await memoryTotal(qmp, call) };
 }
 
 /** The modules that were plugged, as QEMU knows them. */
@@ -60,18 +65,23 @@ export async function memoryModules(qmp: QmpClient, call: CallOptions): Promise<
   return modulesAmong(await memoryDevices(qmp, call));
 }
 
-/** Plugs a module and waits until the guest has seen it. What was made for it is taken back when that fails. */
+/**
+ * Plugs a module and waits until the guest has seen it. What was made for it is taken back when that fails.
+ * @param onPlugged is called once QEMU has it
+ */
 export async function plugModule(
   qmp: QmpClient,
   { slot, sizeMiB }: MemoryModule,
   config: VmContext['config'],
   call: CallOptions,
+  onPlugged: () => void = () => undefined,
 ): Promise<void> {
   const id = moduleId(slot);
   await qmp.execute('object-add', backend(config, backendId(slot), sizeMiB), call);
   try {
     await plugged(qmp, id, call, async () => {
       await qmp.execute('device_add', { driver: 'pc-dimm', id, memdev: backendId(slot), slot }, call);
+      onPlugged();
     });
   } catch (error) {
     if (VmError.from(error).code === 'VMM_FAILED') await qmp.execute('object-del', { id: backendId(slot) });

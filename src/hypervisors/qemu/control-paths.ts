@@ -32,7 +32,8 @@ export async function withPaths(
     if (device.kind === 'vfio') await vmm.allowLockedMemory(call);
     if (sizeBytes > 0 && !isOnlyRead(device)) await vmm.allowFileSize(sizeBytes, call);
   };
-  const seen = show();
+  // A moment later: until the tool that shows it runs this process stands still, and QEMU can be greeting us by then.
+  const seen = new Promise((resolve) => setImmediate(resolve)).then(show);
   seen.catch(() => undefined);
   try {
     await plug(seen);

@@ -47,7 +47,8 @@ keeper_start=$start
   [ "$start" = "$keeper_start" ] || exit
   case $order in
     over) exit ;;
-    detach) printf 'detached\\n'; kill -KILL $$; exit ;;
+    # The lease first: whoever sees the pipe's end must find nobody who reads it.
+    detach) exec 4<&-; printf 'detached\\n'; kill -KILL $$; exit ;;
   esac
   [ -n "$child" ] || exit
   printf 'by %s\\n' "$order"

@@ -15,6 +15,7 @@ const writeFile = promisify(write) as unknown as (fd: number, text: string) => P
 /** The write end of a lease, held by this process. It does not keep the process alive. */
 export class Lease {
   #fd: number | undefined;
+  #closed: Promise<void> = Promise.resolve();
 
   constructor(fd: number) {
     this.#fd = fd;
@@ -46,11 +47,12 @@ export class Lease {
     }
   }
 
-  /** Closes the write end: when nobody else holds it, the keeper ends its child. May be repeated. */
+  /** Closes the write end: when nobody else holds it, the keeper ends its child. May be repeated; each waits until it is closed. */
   async release(): Promise<void> {
     const fd = this.#fd;
     this.#fd = undefined;
-    if (fd !== undefined) await closeFile(fd);
+    if (fd !== undefined) this.#closed = closeFile(fd);
+    await this.#closed;
   }
 }
 
