@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { callScope } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import { lock } from '../state/lock.ts';
@@ -38,6 +39,8 @@ export async function getOrCreate<T>(
         // Held by whoever brings it up, until the guest answers or that process ends.
         const held = await lock(store.folder(name), lifeLock, { signal: scope.signal }).catch(ifCode('NOT_FOUND'));
         await held?.release();
+        // One that has not taken it yet is looked at again: the clock, and whoever else is in this process, must get on meanwhile.
+        await nextTurn();
       } else {
         vm = await ways.start(scope.signal).catch(ifCode('NOT_FOUND'));
       }
