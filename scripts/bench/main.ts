@@ -9,7 +9,7 @@ import { copyFigures } from './copy.ts';
 import { execFigures } from './exec.ts';
 import { growth } from './growth.ts';
 import { hotPlug } from './hot-plug.ts';
-import { importRatio, imageRunRatio } from './images.ts';
+import { imageDisk, importRatio, imageRunRatio } from './images.ts';
 import { parallelBoot } from './parallel.ts';
 import type { Estimate } from './statistics.ts';
 import { versionRatio } from './version.ts';
@@ -72,7 +72,10 @@ const parts: Record<string, () => Promise<Record<string, Row>>> = {
     return { parallelBoot: { ...bounds(await parallelBoot(8, 5, report)), bound: { most: 1.1 } } };
   },
   async images() {
+    const disk = await imageDisk(20, report);
     return {
+      imageDiskMiB: { value: disk.allMiB },
+      imageDiskRestMiB: { value: disk.restMiB, bound: { most: 1 } },
       imageRunRatio: { ...bounds(await imageRunRatio(pairs, report)), bound: { most: 1.2 } },
       importRatio: { ...bounds(await importRatio(Math.ceil(pairs / 3), report)), bound: { most: 1.1 } },
     };

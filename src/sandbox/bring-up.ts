@@ -18,8 +18,10 @@ import type { AgentLink } from './agent-link.ts';
 import { awaitGuest, turnedMac } from './boot.ts';
 import { writeAttached } from './attached.ts';
 import { contextOf, pruneCommand, storeConfig } from './context.ts';
+import { bringIn, type CopiedFolder } from './copied-folders.ts';
 import type { AttachedDevice } from './device-spec.ts';
 import type { Phase } from './events.ts';
+import { folderDisk } from './folder-image.ts';
 import { endForwarder } from './forwarder.ts';
 import { setUpInGuest } from './guest-devices.ts';
 import { unpackImage } from './root-image.ts';
@@ -41,6 +43,7 @@ export interface VmToBe {
   image?: string | undefined;
   imageConfig?: RootConfig | undefined;
   scratch?: Scratch | undefined;
+  folders?: readonly CopiedFolder[] | undefined;
   networkNamespace?: string | undefined;
   confinement?: ConfinementLevel | undefined;
   cpuLimit?: number | undefined;
@@ -166,6 +169,8 @@ export async function bootUp(
   await hypervisor.create(call);
   const disk = held.scratch && (await scratchDisk(context.stateFolder, held.scratch, call));
   if (disk !== undefined) await hypervisor.addDevice(disk);
+  for (const folder of held.folders.filter(({ as }) => as === 'image'))
+    await hypervisor.addDevice(await folderDisk(context.stateFolder, folder, call));
   // A snapshot has those that there were.
   if (restoreFrom === undefined) for (const { device } of devices) await hypervisor.addDevice(device);
   await writeAttached(context.stateFolder, devices);
@@ -224,6 +229,7 @@ export async function bootUp(
   await unwatched;
   try {
     for (const attached of devices) await setUpInGuest(link.agent, attached, context.config, call);
+    await bringIn(link.agent, held.folders, call);
   } catch (error) {
     await link.close();
     throw error;

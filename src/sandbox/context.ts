@@ -12,6 +12,7 @@ import { writeUnflushed } from '../state/atomic-file.ts';
 import { vmFiles } from '../state/paths.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
+import type { CopiedFolder } from './copied-folders.ts';
 import type { AttachedDevice } from './device-spec.ts';
 import type { Scratch } from './scratch.ts';
 
@@ -27,6 +28,8 @@ export interface VmSettings {
   imageConfig?: RootConfig | undefined;
   /** the layer above its root image; the usual one when absent */
   scratch?: Scratch | undefined;
+  /** of this host, which its VMM doesn't share */
+  folders?: readonly CopiedFolder[] | undefined;
 }
 
 /** What is kept beside a VM's record, so that any process can make its context again. */
@@ -39,7 +42,7 @@ interface StoredConfig extends VmSettings {
  * when the host crashed is not there to be configured any more.
  */
 export async function storeConfig(folder: string, settings: VmSettings): Promise<void> {
-  const { config, networkNamespace, confinement, cpuLimit, devices, imageConfig, scratch } = settings;
+  const { config, networkNamespace, confinement, cpuLimit, devices, imageConfig, scratch, folders } = settings;
   const stored: StoredConfig = {
     schema: 1,
     config,
@@ -49,6 +52,7 @@ export async function storeConfig(folder: string, settings: VmSettings): Promise
     devices,
     imageConfig,
     scratch,
+    folders,
   };
   await writeUnflushed(vmFiles.config(folder), `${JSON.stringify(stored, undefined, 2)}\n`);
 }
@@ -81,6 +85,7 @@ export interface Recalled {
   devices: readonly AttachedDevice[];
   imageConfig: RootConfig | undefined;
   scratch: Scratch | undefined;
+  folders: readonly CopiedFolder[];
 }
 
 /** Finds the driver and the context of a VM on disk. @throws {VmError} STATE_INVALID, UNSUPPORTED */
@@ -99,6 +104,6 @@ export async function recall(store: VmStore, record: VmRecord): Promise<Recalled
   if (stored?.schema !== 1)
     throw new VmError('STATE_INVALID', `${path} was written by another version`, { path, name: record.name });
   const [module, host] = await Promise.all([loadDriver(parseHypervisorType(record.hypervisor)), readHostFacts()]);
-  const { devices = [], imageConfig, scratch } = stored;
-  return { module, context: contextOf(store, record, stored, host.memoryMiB), devices, imageConfig, scratch };
+  const { devices = [], imageConfig, scratch, folders = [] } = stored;
+  return { module, context: contextOf(store, record, stored, host.memoryMiB), devices, imageConfig, scratch, folders };
 }

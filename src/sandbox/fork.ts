@@ -14,6 +14,7 @@ import type { OpenedVm } from './opened-vm.ts';
 import { ordinaryConfig } from './ordinary-config.ts';
 import { detachVm } from './ownership.ts';
 import { pauseVm, resumeVm } from './pause-vm.ts';
+import { refuseFolderImages } from './copied-folders.ts';
 import { refuseScratchDisk } from './scratch.ts';
 import { Telemetry } from './telemetry.ts';
 import { madeUpName } from './vm-name.ts';
@@ -52,6 +53,7 @@ export async function forkVm(held: HeldVm, count: number, options: ForkOptions):
     const record = await held.locate();
     const { imageConfig } = held;
     refuseScratchDisk(held.scratch, 'fork');
+    refuseFolderImages(held.folders, 'fork');
     const { config, accel, stateFolder } = held.context;
     if (config.bootToBeTemplate)
       throw new VmError('INVALID_STATE', `${held.name} is to be a template: it is cloned, not forked`, {

@@ -8,6 +8,7 @@ import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
 import { type WatchShare, watchOwner } from '../transports/process/owner-watch.ts';
 import { pruneCommand, recall, type VmSettings } from './context.ts';
+import type { CopiedFolder } from './copied-folders.ts';
 import type { Scratch } from './scratch.ts';
 import { statusOf } from './status.ts';
 
@@ -19,6 +20,8 @@ export class HeldVm {
   readonly imageConfig: RootConfig | undefined;
   /** the layer above its root image; absent for the usual one, in memory */
   readonly scratch: Scratch | undefined;
+  /** folders of this host that its guest has copies of */
+  readonly folders: readonly CopiedFolder[];
   #hypervisor: Hypervisor;
   #watch: Promise<WatchShare> | undefined;
 
@@ -26,12 +29,13 @@ export class HeldVm {
     store: VmStore,
     context: VmContext,
     hypervisor: Hypervisor,
-    settings: Pick<VmSettings, 'imageConfig' | 'scratch'>,
+    settings: Pick<VmSettings, 'imageConfig' | 'scratch' | 'folders'>,
   ) {
     this.store = store;
     this.context = context;
     this.imageConfig = settings.imageConfig;
     this.scratch = settings.scratch;
+    this.folders = settings.folders ?? [];
     this.#hypervisor = hypervisor;
   }
 

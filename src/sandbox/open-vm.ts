@@ -1,3 +1,4 @@
+import { assetPath } from '../config/assets.ts';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { validateName } from '../config/names.ts';
 import { VmError } from '../errors.ts';
@@ -5,6 +6,7 @@ import type { VmRecord } from '../state/record.ts';
 import { VmStore } from '../state/store.ts';
 import { linkAgent } from './agent-link.ts';
 import { bringUp, setUp, tearDown } from './bring-up.ts';
+import { copiedFolders } from './copied-folders.ts';
 import type { Phase } from './events.ts';
 import { HeldVm } from './held-vm.ts';
 import { adoptVm, detachVm } from './ownership.ts';
@@ -39,14 +41,17 @@ export async function createVm(options: VmOptions): Promise<OpenedVm> {
   const scope = callScope('create of the VM', split.call);
   const call = { signal: scope.signal };
   try {
-    const { start, detached, networkNamespace, cpuLimit, startTimeoutMs, devices, name = madeUpName() } = split;
+    const { start, detached, networkNamespace, cpuLimit, startTimeoutMs, name = madeUpName() } = split;
     const telemetry = await Telemetry.open(split.logger);
     return await telemetry.span('create', { vm: name, hypervisor: split.hypervisor }, async () => {
       // The schema and the builder are heavy, and a process that only connects needs neither.
       const { prepare } = await import('./prepare.ts');
       const prepared = await prepare({ ...split, call }, report);
       scope.throwIfEnded();
-      const toBe = { ...prepared, name, networkNamespace, cpuLimit, startTimeoutMs, devices };
+      const hasRoot = assetPath(prepared.config, 'image') !== undefined;
+      const tell = (message: string): void => split.onEvent({ type: 'notice', message });
+      const given = await copiedFolders(split.devices, prepared.module, hasRoot, tell);
+      const toBe = { ...prepared, ...given, name, networkNamespace, cpuLimit, startTimeoutMs };
       const { held, link } = start
         ? await bringUp(toBe, report, call)
         : { held: await setUp(toBe, report), link: undefined };

@@ -22,6 +22,7 @@ import {
   type SnapshotManifest,
   writeManifest,
 } from './snapshot-manifest.ts';
+import { refuseFolderImages } from './copied-folders.ts';
 import { refuseScratchDisk } from './scratch.ts';
 import { requireThere, snapshotFolder } from './snapshot-store.ts';
 import { madeUpName } from './vm-name.ts';
@@ -62,6 +63,7 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
   try {
     const { image, vcpus, memoryMiB } = await held.locate();
     refuseScratchDisk(held.scratch, 'snapshot');
+    refuseFolderImages(held.folders, 'snapshot');
     const made = await emptyFolder(target);
     const ran = held.hypervisor.state === 'running';
     try {

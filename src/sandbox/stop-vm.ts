@@ -3,6 +3,7 @@ import { validateName } from '../config/names.ts';
 import type { Hypervisor } from '../hypervisors/hypervisor.ts';
 import { VmStore } from '../state/store.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
+import { bringBack } from './copied-folders.ts';
 import { endingOf, markEnded, settleIfPossible } from './ending.ts';
 import { HeldVm } from './held-vm.ts';
 import { statusOf } from './status.ts';
@@ -40,12 +41,23 @@ export async function endVm(held: HeldVm, link: LinkTo, options: VmStopOptions):
   try {
     await held.locate();
     const { hypervisor } = held;
+    if (!force && held.folders.length > 0 && hypervisor.state === 'running') await takeBack(held, link, scope.signal);
     // A guest that stands still can't follow.
     if (!force && graceMs > 0 && hypervisor.state !== 'paused') await powerOff(hypervisor, link, graceMs, scope.signal);
     await hypervisor.stop({ signal: scope.signal, force });
     await recordEnd(held, 'stopped');
   } finally {
     scope.release();
+  }
+}
+
+/** Before anything is ended: when it fails, the guest still has what it wrote. */
+async function takeBack(held: HeldVm, link: LinkTo, signal: AbortSignal): Promise<void> {
+  const { agent, close } = await link({ signal });
+  try {
+    await bringBack(agent, held.folders, { signal });
+  } finally {
+    await close();
   }
 }
 

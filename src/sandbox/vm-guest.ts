@@ -7,6 +7,7 @@ import type { Hypervisor } from '../hypervisors/hypervisor.ts';
 import type { VmStore } from '../state/store.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
 import type { AgentLink } from './agent-link.ts';
+import { bringBack } from './copied-folders.ts';
 import { openConsole } from './console.ts';
 import { copyIn, type CopyOptions, copyOut, type CopyOutOptions } from './copy/copy.ts';
 import { startForwarder } from './forwarder.ts';
@@ -94,6 +95,15 @@ export class VmGuest {
    */
   copyOut(source: string, target: string | Writable, options?: CopyOutOptions): Promise<CopiedFiles> {
     return this.telemetry.span('copyOut', { vm: this.name }, () => copyOut(this.agent, source, target, options));
+  }
+
+  /**
+   * Copies folders of this host that the guest has copies of, since the VMM shares none, back from there, as `stop` does; does nothing where
+   * there are none. What was removed in the guest stays here.
+   * @throws {VmError} what `copyOut` throws
+   */
+  async bringBack(call: CallOptions = {}): Promise<void> {
+    if (this.held.folders.length > 0) await bringBack(this.agent, this.held.folders, call);
   }
 
   /**

@@ -290,7 +290,8 @@ export class Vm extends VmGuest {
   async stop(options: VmStopOptions = {}): Promise<void> {
     const link = async (call: CallOptions): Promise<AgentLink> => {
       if (this.link === undefined) return linkAgent(this.held.context.stateFolder, this.vmm.channels(), call);
-      return { agent: this.agent, close: () => this.dropLink() };
+      // It is wanted again when the guest can't be asked to end.
+      return { agent: this.agent, close: () => Promise.resolve() };
     };
     if (this.#owned) await this.held.watch();
     await this.telemetry.span('stop', { vm: this.name }, () => endVm(this.held, link, options));

@@ -84,6 +84,7 @@ export const vmFiles: {
   hugePages(folder: string): string;
   scratch(folder: string): string;
   root(folder: string): string;
+  folderImage(folder: string, id: string): string;
   daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
 } = {
   /** the configuration as it was given */
@@ -118,6 +119,8 @@ export const vmFiles: {
   attached: (folder) => path.join(folder, 'attached.json'),
   /** how many of the host's huge pages were reserved for the VM */
   hugePages: (folder) => path.join(folder, 'huge-pages.json'),
+  /** an image of a folder of the host, for a guest with whose VMM no folder is shared */
+  folderImage: (folder, id) => path.join(folder, `folder-${hash(id)}.erofs`),
   /** the files of the image, for a guest that is no machine */
   root: (folder) => path.join(folder, 'root'),
   /** disk of the layer that takes what the guest writes to its root image */

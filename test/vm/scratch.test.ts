@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { folderDisk, mountFolderImage } from '../../src/sandbox/folder-image.ts';
 import { importImage } from '../../src/sandbox/root-images.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { places, vmFiles } from '../../src/state/paths.ts';
@@ -68,4 +69,21 @@ it('keeps the VM of `run --keep`, and no room for what is not kept', () => {
   cli('start', 'left');
   expect(cli('exec', 'left', '--', 'cat', '/file')).toBe('mine\n');
   cli('rm', '-f', 'left');
+});
+
+it('mounts an image of a folder, as it is for VMMs that share none', async () => {
+  const work = mkdtempSync(path.join(tmpdir(), 'folder-'));
+  const folder = path.join(work, 'shared');
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, 'file'), 'of the host\n');
+  symlinkSync('/etc/hostname', path.join(folder, 'link'));
+  const one = await folderDisk(work, { id: 'one', path: folder }, {});
+  const other = await folderDisk(work, { id: 'other', path: work }, {});
+  await withGuest({ devices: [other, one] }, async (vm) => {
+    await mountFolderImage(vm.agent, 'one', '/srv/in side', {});
+    const { stdout } = await vm.exec('cd "/srv/in side"; cat file link; echo x >file || echo closed', { check: true });
+    expect(stdout).toBe('of the host\npolyvisor\nclosed\n');
+    expect(await codeOf(mountFolderImage(vm.agent, 'none', '/srv/none', {}))).toBe('AGENT_FAILED');
+  });
+  rmSync(work, { recursive: true });
 });

@@ -122,9 +122,18 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
       for (const port of flags.publish ?? []) await vm.forwardPort(parsePortSpec(port));
       await attach(vm, { argv, flags, interrupts, timeoutMs });
     } finally {
-      await (flags.keep === true ? keep(vm, flags) : vm.remove());
+      await (flags.keep === true ? keep(vm, flags) : end(vm));
     }
   });
+}
+
+/** Takes back the folders that the guest had copies of. The VM goes however that goes: nobody else could use it. */
+async function end(vm: Vm): Promise<void> {
+  try {
+    await vm.bringBack();
+  } finally {
+    await vm.remove();
+  }
 }
 
 /** Ends the VM and leaves it, with what it wrote. */

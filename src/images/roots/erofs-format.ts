@@ -136,12 +136,13 @@ export function folderBytes(blocks: readonly (readonly FolderEntry[])[], inodeOf
 }
 
 /** The first bytes of an image, up to its inodes. */
-export function superblock(facts: { inodes: number; blocks: number }): Buffer {
+export function superblock(facts: { inodes: number; blocks: number; label: string }): Buffer {
   const bytes = Buffer.alloc(inodesOffset);
   bytes.writeUInt32LE(magic, superOffset);
   bytes.writeUInt8(Math.log2(blockSize), superOffset + 12);
   bytes.writeUInt16LE(inodesOffset / inodeUnit, superOffset + 14);
   bytes.writeBigUInt64LE(BigInt(facts.inodes), superOffset + 16);
   bytes.writeUInt32LE(facts.blocks, superOffset + 36);
+  bytes.write(facts.label, superOffset + 64, 15, 'latin1');
   return bytes;
 }

@@ -12,6 +12,8 @@ const pieceBytes = 1 << 20;
 /** How a file system is written. */
 export interface WriteOptions {
   signal?: AbortSignal | undefined;
+  /** name of the volume, of 15 bytes at most; none by default */
+  label?: string | undefined;
   /** told how many bytes of how many are written */
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
@@ -34,7 +36,7 @@ export async function writeErofs(
   try {
     const hash = createHash('sha256');
     let done = 0;
-    for await (const piece of gathered(content(layout, reader))) {
+    for await (const piece of gathered(content(layout, reader, options.label))) {
       options.signal?.throwIfAborted();
       hash.update(piece);
       const { bytesWritten } = await out.write(piece).catch((cause: unknown) => {
@@ -53,8 +55,8 @@ export async function writeErofs(
 }
 
 /** All bytes of an image, in order. */
-async function* content(layout: Layout, reader: RangeReader): AsyncGenerator<Buffer> {
-  yield superblock({ inodes: layout.inodes.length, blocks: layout.blocks });
+async function* content(layout: Layout, reader: RangeReader, label = ''): AsyncGenerator<Buffer> {
+  yield superblock({ inodes: layout.inodes.length, blocks: layout.blocks, label });
   let at = layout.inodes[0]?.offset ?? 0;
   const inodeOf = (placed: PlacedInode, name: string): number => {
     const { node, parent } = placed;
