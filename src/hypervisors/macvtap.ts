@@ -20,10 +20,14 @@ export interface Macvtap {
 /**
  * Finds the node of a macvtap that is there.
  * @param namespace path of the network namespace that it is in; ours when absent
- * @throws {VmError} HOST_MISSING when /dev has no node for it, or that of another one
+ * @throws {VmError} INVALID_ARGUMENT when it is not there; HOST_MISSING when /dev has no node for it, or that of another one
  */
 export async function findMacvtap(name: string, namespace: string | undefined): Promise<Macvtap> {
-  const facts = await (namespace === undefined ? factsHere(name) : factsIn(name, namespace));
+  const facts = await (namespace === undefined ? factsHere(name) : factsIn(name, namespace)).catch((cause: unknown) => {
+    const where = namespace ?? 'our network namespace';
+    const said = ((cause as { stderr?: string }).stderr ?? VmError.from(cause).rawMessage).trim();
+    throw new VmError('INVALID_ARGUMENT', `there is no macvtap ${name} in ${where}: ${said}`, { field: 'tap', cause });
+  });
   const [ifindex = '', mac = '', number = ''] = facts;
   const node = `/dev/tap${ifindex}`;
   const rdev = await stat(node).then(
@@ -58,9 +62,6 @@ mount -t sysfs none /sys && cd "/sys/class/net/$1" && cat ifindex address tap*/d
 
 async function factsIn(name: string, namespace: string): Promise<string[]> {
   const argv = [`--net=${namespace}`, '--', 'unshare', '--mount', '--', '/bin/sh', '-c', lookScript, 'look', name];
-  const { stdout } = await promisify(execFile)('nsenter', argv, { timeout: 10_000 }).catch((cause: unknown) => {
-    const said = (cause as { stderr?: string }).stderr?.trim() ?? '';
-    throw new VmError('INVALID_ARGUMENT', `${name} can't be looked at in ${namespace}: ${said}`, { cause });
-  });
+  const { stdout } = await promisify(execFile)('nsenter', argv, { timeout: 10_000 });
   return stdout.trim().split('\n');
 }

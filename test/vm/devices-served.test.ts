@@ -118,6 +118,20 @@ describe.runIf(root)('a macvtap', () => {
   });
 });
 
+it.runIf(root)('a VM with a macvtap goes on with it from a snapshot', async () => {
+  const snapshot = file('snapshot');
+  await vm.snapshot(snapshot);
+  expect(await codeOf(Vm.restore(snapshot))).toBe('INVALID_ARGUMENT');
+  const restored = await Vm.restore(snapshot, { networkNamespace: `/var/run/netns/${namespace}` });
+  try {
+    const script = 'ip addr add 10.7.0.4/16 dev eth0; ip link set eth0 up; ping -c 1 -W 5 10.7.0.1';
+    expect((await restored.exec(['sh', '-c', script], { check: true })).stdout).toContain('1 packets received');
+  } finally {
+    await restored.remove();
+    rmSync(snapshot, { recursive: true });
+  }
+});
+
 describe('what another process serves', () => {
   it.skipIf(typeof testpmd === 'string')(
     `a network card: ${typeof testpmd === 'string' ? testpmd : 'testpmd'}`,
