@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { RootManifest } from '../../src/images/roots/root-image.ts';
 import { importImage, removeRootImage } from '../../src/sandbox/root-images.ts';
 import { saveImage } from '../../src/sandbox/save-image.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
@@ -18,6 +19,7 @@ const missing = tools.filter((name) => spawnSync(name, ['--version']).error !== 
 
 const env = ['GREETING=hello from the image'];
 let work: string;
+let manifest: RootManifest;
 
 function tool(name: string, ...words: string[]): string {
   return execFileSync(name, words, {
@@ -28,7 +30,7 @@ function tool(name: string, ...words: string[]): string {
   });
 }
 
-beforeAll(() => {
+beforeAll(async () => {
   if (missing.length > 0) return;
   work = mkdtempSync(path.join(tmpdir(), 'userland-'));
   writeFileSync(path.join(work, 'policy.json'), JSON.stringify({ default: [{ type: 'insecureAcceptAnything' }] }));
@@ -47,6 +49,7 @@ beforeAll(() => {
   tool('umoci', 'insert', '--image', 'layout:app', 'tool', '/srv/tool');
   tool('umoci', 'insert', '--image', 'layout:app', '--whiteout', '/usr/share/doc');
   tool('umoci', 'config', '--image', 'layout:app', '--config.env', env[0] ?? '', '--config.workingdir', '/srv/tool');
+  ({ manifest } = await importImage(path.join(work, 'layout'), { name: 'umoci' }));
 }, 1_200_000);
 afterAll(() => {
   if (missing.length > 0) return;
@@ -56,7 +59,6 @@ afterAll(() => {
 
 it("runs Python's own tests, and Node.js, in an image that umoci made, on QEMU and on the mock", async ({ skip }) => {
   if (missing.length > 0) return skip(`this host has no ${missing.join(', ')}`);
-  const { manifest } = await importImage(path.join(work, 'layout'), { name: 'umoci' });
   expect(manifest.config).toMatchObject({ workdir: '/srv/tool' });
   for (const hypervisor of ['qemu', 'mock']) {
     const vm = await Vm.create({
@@ -83,7 +85,6 @@ it("runs Python's own tests, and Node.js, in an image that umoci made, on QEMU a
 it('takes the same of skopeo and of buildah in each of their forms, and gives it back', async ({ skip }) => {
   if (missing.length > 0) return skip(`this host has no ${missing.join(', ')}`);
   const copy = (from: string, to: string): string => tool('skopeo', '--policy', 'policy.json', 'copy', '-q', from, to);
-  const { manifest } = await importImage(path.join(work, 'layout'), { name: 'umoci' });
   copy('oci:layout:app', 'oci-archive:app.oci:app');
   copy('oci:layout:app', 'docker-archive:app.tar:app:1');
   copy('oci:layout:app', 'dir:app.dir');
@@ -123,5 +124,5 @@ it('takes the same of skopeo and of buildah in each of their forms, and gives it
   expect(cli('run', '-q', '-m', '512M', 'built:2', 'id', '-un')).toBe('games\n');
   buildah('rm', container);
   buildah('rmi', '--all', '--force');
-  for (const name of ['umoci', 'app', 'app:1', 'again', 'built:2']) await removeRootImage(name);
+  for (const name of ['app', 'app:1', 'again', 'built:2']) await removeRootImage(name);
 });
