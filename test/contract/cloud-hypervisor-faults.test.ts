@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import net from 'node:net';
 import { mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -158,6 +160,17 @@ describe('what a guest of Cloud Hypervisor cannot be', () => {
     expect([version, usable]).toEqual([text.replace('v', ''), true]);
   });
 });
+
+it('plugs a disk that another process serves, of which Cloud Hypervisor tells nothing', () =>
+  withRunning({ virtioFsDaemon: '/bin/true', sharedFs: 'virtio-fs' }, async ({ hypervisor }) => {
+    const socket = at.file('served.sock');
+    const server = net.createServer().listen(socket);
+    await once(server, 'listening');
+    const device = { kind: 'vhost-user', id: 'served', type: 'blk', socket } as const;
+    expect(await hypervisor.hotplugAddDevice(device)).toMatchObject({ guestPath: '0000:00:08.0' });
+    await hypervisor.hotplugRemoveDevice(device);
+    server.close();
+  }));
 
 describe('devices that cannot be', () => {
   it.each<[what: string, device: () => Device, code: string]>([

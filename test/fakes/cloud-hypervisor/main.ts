@@ -105,7 +105,9 @@ function add(list: string, body: Body): Answer {
   if (list === 'fs' && !config.memory.shared)
     return refusal('Using vhost-user requires using shared memory or huge pages', 400);
   devices.add(id);
-  setImmediate(() => event('virtio-device', 'activated', { id }));
+  // Disks and cards by vhost-user have no such event.
+  const isSilent = body['vhost_user'] === true;
+  if (!isSilent) setImmediate(() => event('virtio-device', 'activated', { id }));
   const bdf = `0000:00:${(nextSlot++).toString(16).padStart(2, '0')}.0`;
   return { status: 200, body: { id, bdf } };
 }

@@ -197,6 +197,8 @@ export function describeOwn(jailer: string): void {
       withVm({ jailerPath: jailer }, [disk('left', { readOnly: true })], async (vm) => {
         const { id, runtimeFolder, stateFolder } = vm.context;
         await vm.hypervisor.kill();
+        // As its owner's end would: a socket that listens in the jail keeps it mounted.
+        await vm.hypervisor.disconnect();
         const left = (): string[] => [
           ...readFileSync('/proc/self/mountinfo', 'utf8')
             .split('\n')
