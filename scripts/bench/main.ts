@@ -69,7 +69,7 @@ const parts: Record<string, () => Promise<Record<string, Row>>> = {
     };
   },
   async parallel() {
-    return { parallelBoot: { ...bounds(await parallelBoot(8, 5, report)), bound: { most: 1.1 } } };
+    return { parallelBoot: { ...bounds(await parallelBoot(8, pairs, report)), bound: { most: 1.1 } } };
   },
   async images() {
     const disk = await imageDisk(20, report);
