@@ -59,6 +59,8 @@ interface Followed {
   record: VmRecord;
   watcher: FSWatcher | undefined;
   position: LogPosition | undefined;
+  /** it has been seen alive, and its end was not told since */
+  endIsDue: boolean;
 }
 
 class Follower {
@@ -93,7 +95,12 @@ class Follower {
     const present = new Set<string>();
     for (const record of await this.#records()) {
       present.add(record.id);
-      const vm = this.#vms.get(record.id) ?? { record, watcher: undefined, position: undefined };
+      const vm = this.#vms.get(record.id) ?? {
+        record,
+        watcher: undefined,
+        position: undefined,
+        endIsDue: false,
+      };
       if (vm.watcher === undefined || vm.record.name !== record.name) {
         vm.watcher?.close();
         vm.watcher = this.#watch(this.#store.folder(record.name));
@@ -103,17 +110,18 @@ class Follower {
       const read = readEvents(vmFiles.events(this.#store.folder(vm.record.name)), vm.position);
       vm.position = read.position;
       this.#vms.set(record.id, vm);
-      events.push(...read.events.filter(isLifeEvent).filter(({ at }) => Date.parse(at) >= (this.#sinceMs ?? 0)));
+      const told = read.events.filter(isLifeEvent);
+      vm.endIsDue = endIsDue(vm, told);
+      events.push(...told.filter(({ at }) => Date.parse(at) >= (this.#sinceMs ?? 0)));
     }
-    for (const [id, { record, watcher }] of this.#vms) {
+    for (const [id, { record, watcher, endIsDue: wasAlive }] of this.#vms) {
       if (present.has(id)) continue;
       watcher?.close();
       this.#vms.delete(id);
       const { name, hypervisor } = record;
       const gone = { at: new Date().toISOString(), name, id, hypervisor };
       // Its log has gone with it, and what was last written there.
-      if (record.status === 'running' || record.status === 'paused')
-        events.push({ ...gone, event: 'ended', noticed: true });
+      if (wasAlive) events.push({ ...gone, event: 'ended', noticed: true });
       events.push({ ...gone, event: 'removed' });
     }
     // What was there at first may be older than asked for; whatever is found later is new.
@@ -180,4 +188,10 @@ class Follower {
 
 function isGone(process: ProcessIdentity | undefined): boolean {
   return process === undefined || !isAlive(process);
+}
+
+/** The record may say that a VM has ended a moment before its log does. */
+function endIsDue({ record: { status }, endIsDue: before }: Followed, told: readonly LifeEvent[]): boolean {
+  const last = told.findLast(({ event }) => event === 'started' || event === 'ended');
+  return last === undefined ? before || status === 'running' || status === 'paused' : last.event === 'started';
 }

@@ -21,9 +21,11 @@ export async function adoptVm(held: HeldVm): Promise<void> {
  * @throws {VmError} INVALID_STATE when this process does not own it, NOT_FOUND, VMM_GONE
  */
 export async function detachVm(held: HeldVm): Promise<void> {
-  const { status } = await held.locate();
+  const before = await held.locate();
+  const { status } = before;
   // One that was not started, or has been stopped, has nothing that could end with its owner.
-  if (status !== 'created' && status !== 'stopped') {
+  if (status === 'stopped') refuseStranger(before);
+  else if (status !== 'created') {
     // Said before it is done: should we be killed in between, a VM that lives on is known to be meant to.
     await held.change({ detaching: true });
     try {
@@ -54,6 +56,12 @@ export async function leaveVm(held: HeldVm): Promise<void> {
   });
   held.moved(record);
   await held.hypervisor.leave();
+}
+
+/** No process but an owner makes a VM that has ended outlive its owners; without an owner, it does already. */
+function refuseStranger({ name, detached, owner, heirs = [] }: VmRecord): void {
+  if (detached || [owner, ...heirs].some((one) => one?.pid === process.pid)) return;
+  throw new VmError('INVALID_STATE', `${name} belongs to process ${owner?.pid}, which has to detach it`, { name });
 }
 
 /** The living owners of a VM and one more. */

@@ -107,7 +107,7 @@ function expected(model: Model, who: Who, order: Order, vm: Vm | undefined): Exp
         },
       };
     case 'detach':
-      if (vm === undefined || vm.status === 'stopped') return fails;
+      if (vm === undefined) return fails;
       // Another handle of the owning process may have to take the VM over first.
       if (vm.owners.includes(who)) return change(owns ? 'works' : 'either', { owners: [] });
       return vm.owners.length === 0 ? { outcome: 'either' } : fails;

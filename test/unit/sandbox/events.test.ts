@@ -39,6 +39,8 @@ describe('events', () => {
     await vm.detach();
     await vm.adopt();
     await other.close();
+    // Events have a time in milliseconds: one of this very millisecond would count as after it.
+    await delay(2);
     const both = until(vm.events(), 'removed');
     await vm.kill();
     await vm.remove();

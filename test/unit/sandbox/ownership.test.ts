@@ -22,9 +22,17 @@ const expectGone = async (): Promise<void> => {
 /** How many keepers there are: each may have forked a part of itself. */
 const keepers = (): number => {
   const pids = [...namingHome()].filter(([, line]) => line.includes('polyvisor-keeper')).map(([pid]) => pid);
-  return pids.filter((pid) => !pids.includes(parentOf(pid))).length;
+  const parents = pids.map(parentOf);
+  return parents.filter((parent) => parent !== undefined && !pids.includes(parent)).length;
 };
-const parentOf = (pid: number): number => Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1]);
+/** Undefined for one that has ended meanwhile. */
+const parentOf = (pid: number): number | undefined => {
+  try {
+    return Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.[1]);
+  } catch {
+    return undefined;
+  }
+};
 /** What this process has open. */
 const openFiles = (): string[] =>
   readdirSync('/proc/self/fd').flatMap((fd) => {
