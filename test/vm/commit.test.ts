@@ -68,6 +68,7 @@ it('makes an image of what a VM has become, which a second VM runs', async () =>
     await vm.exec(change, { check: true, user: 'root' });
     // Its commands stand still while they are read: this one writes without an end.
     const writer = vm.exec('while :; do echo line >>/srv/grows; done');
+    await vm.exec('until [ -s /srv/grows ]; do :; done', { check: true });
     const notes: string[] = [];
     const made = await vm.commit('app:2', {
       config: { labels: { made: 'here' } },

@@ -177,6 +177,8 @@ describe('the echo of the preface', () => {
         (before, after, part, sizes) => {
           const preface = newPreface();
           const stale = Buffer.concat([before, preface.subarray(0, part)]);
+          // A part of a preface that ends as it begins is a whole one with what follows; a former client's would be another's.
+          fc.pre(Buffer.concat([stale, preface]).indexOf(preface) === stale.length);
           const finder = new PrefaceFinder(preface);
           const rest: Buffer[] = [];
           let found = false;

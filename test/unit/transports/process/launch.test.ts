@@ -61,6 +61,8 @@ describe.each(Object.entries(shells))('under %s', (_, shell) => {
     await launched.detach();
     expect(isAlive(launched.identity)).toBe(true);
     expect(isAlive(launched.keeper ?? launched.identity)).toBe(false);
+    // The reader of the lease closes its files a moment before it is gone.
+    await until('it is alone', () => processesOfSession(launched.keeper?.pid).every((pid) => pid === launched.pid));
     expect(processesOfSession(launched.keeper?.pid)).toEqual([launched.pid]);
     expect(readdirSync(at.folder)).not.toContain('pruned');
     process.kill(launched.pid, 'SIGKILL');
