@@ -129,7 +129,9 @@ function oneOf(name: string, field: ConfigField, what: string, plural: string): 
   const { type } = configFields[field];
   const values: readonly string[] = type.kind === 'choice' ? type.values : [];
   if (values.includes(name)) return { value: name };
-  return { problem: `Invalid hypervisor ${what} ${name} specified (supported ${plural}: ${values.join(', ')})` };
+  // A message is one line, whatever was written there.
+  const shown = name.replaceAll(/\s+/g, ' ');
+  return { problem: `Invalid hypervisor ${what} ${shown} specified (supported ${plural}: ${values.join(', ')})` };
 }
 
 type Kind = 'boolean' | 'string' | 'strings' | 'number' | 'uint32';
