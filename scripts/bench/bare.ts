@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { GuestAgent } from '../../src/guest/agent.ts';
 import { connectAgent } from '../../src/guest/native/agent.ts';
+import type { LaunchPlan } from '../../src/hypervisors/launch-plan.ts';
 import { prepare } from '../../src/sandbox/prepare.ts';
 import { splitOptions, type VmOptions } from '../../src/sandbox/vm-options.ts';
 import { vmmFiles } from '../../src/state/paths.ts';
@@ -42,28 +43,39 @@ export async function bareStarter(
       stateFolder: folder,
     };
     const plan = module.plan({ ...context, pruneArgv: [] }, binary);
-    for (const { path: file, content, mode } of plan.files) writeFileSync(file, content, { mode });
-    const vmm = spawn(plan.binary, edit(plan.argv), { stdio: ['ignore', 'ignore', 'inherit'] });
-    const end = async (): Promise<void> => {
-      await killed(vmm);
-      rmSync(folder, { recursive: true });
-    };
-    try {
+    return startBare({ ...plan, argv: edit(plan.argv) }, folder, async () => {
       const stream = await connectUnix(vmmFiles.agentSocket(folder, 0));
-      const agent = await connectAgent(stream, { showsHangup: true });
-      return {
-        agent,
-        folder,
-        end: async () => {
-          await agent.close();
-          await end();
-        },
-      };
-    } catch (error) {
-      await end();
-      throw error;
-    }
+      return connectAgent(stream, { showsHangup: true });
+    });
   };
+}
+
+/** Starts what a plan says, in a folder that goes with it. @param connect reaches its agent */
+export async function startBare(
+  plan: Pick<LaunchPlan, 'binary' | 'argv' | 'files'>,
+  folder: string,
+  connect: () => Promise<GuestAgent>,
+): Promise<BareVm> {
+  for (const { path: file, content, mode } of plan.files) writeFileSync(file, content, { mode });
+  const vmm = spawn(plan.binary, plan.argv, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const end = async (): Promise<void> => {
+    await killed(vmm);
+    rmSync(folder, { recursive: true });
+  };
+  try {
+    const agent = await connect();
+    return {
+      agent,
+      folder,
+      end: async () => {
+        await agent.close();
+        await end();
+      },
+    };
+  } catch (error) {
+    await end();
+    throw error;
+  }
 }
 
 async function killed(child: ChildProcess): Promise<void> {

@@ -1,7 +1,5 @@
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { readHostFacts } from '../../src/config/host.ts';
@@ -12,7 +10,7 @@ import { machineFile, readSaved, readStream, savedFiles } from '../../src/hyperv
 import type { TemplateInfo } from '../../src/sandbox/template.ts';
 import { vmmFiles } from '../../src/state/paths.ts';
 import { connectUnix } from '../../src/transports/unix-socket.ts';
-import type { BareVm } from './bare.ts';
+import { type BareVm, startBare } from './bare.ts';
 
 /** Makes a clone with nothing around it: a QEMU, its state, its agent. */
 export type HandCloner = () => Promise<BareVm>;
@@ -32,32 +30,12 @@ export async function cloneByHand({ folder, config, accel }: TemplateInfo): Prom
     const own = { id, name: id, runtimeFolder, stateFolder: runtimeFolder, pruneArgv: [] };
     const context = { ...own, config, accel, hostMemoryMiB: host.memoryMiB };
     const plan = restorePlan(context, binary, saved, memory, true);
-    for (const { path: file, content, mode } of plan.files) writeFileSync(file, content, { mode });
-    const vmm = spawn(plan.binary, plan.argv, { stdio: ['ignore', 'ignore', 'inherit'] });
-    const end = async (): Promise<void> => {
-      if (vmm.exitCode === null && vmm.signalCode === null) {
-        const exit = once(vmm, 'exit');
-        vmm.kill('SIGKILL');
-        await exit;
-      }
-      rmSync(runtimeFolder, { recursive: true });
-    };
-    try {
+    return startBare(plan, runtimeFolder, async () => {
       const connected = connectUnix(vmmFiles.agentSocket(runtimeFolder, 0));
       const fed = feed(vmmFiles.migration(runtimeFolder), await readStream(stream, saved), {});
       const agent = await connectAgent(await connected, { showsHangup: true });
       await fed;
-      return {
-        agent,
-        folder: runtimeFolder,
-        end: async () => {
-          await agent.close();
-          await end();
-        },
-      };
-    } catch (error) {
-      await end();
-      throw error;
-    }
+      return agent;
+    });
   };
 }

@@ -68,3 +68,24 @@ export function callScope(what: string, options: CallOptions = {}): CallScope {
     },
   };
 }
+
+/**
+ * Does something within a scope of its own. When that has ended, it is the reason of whatever went wrong.
+ * @param what names the call in messages
+ * @throws {VmError} TIMEOUT, ABORTED, and what `work` throws
+ */
+export async function inScope<T>(
+  what: string,
+  options: CallOptions,
+  work: (call: CallOptions) => Promise<T>,
+): Promise<T> {
+  const scope = callScope(what, options);
+  try {
+    return await work({ signal: scope.signal });
+  } catch (error) {
+    scope.throwIfEnded();
+    throw error;
+  } finally {
+    scope.release();
+  }
+}

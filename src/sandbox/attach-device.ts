@@ -1,4 +1,4 @@
-import { callScope, type CallOptions } from '../config/call-options.ts';
+import { type CallOptions, inScope } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import type { GuestAgent } from '../guest/agent.ts';
 import type { DeviceKind } from '../hypervisors/device.ts';
@@ -45,7 +45,7 @@ export async function attach(
 ): Promise<AttachResult> {
   const { device, mountAt } = attached;
   await requireGuestFor(held, attached);
-  return within(`attach of ${device.id}`, options, async (call) => {
+  return inScope(`attach of ${device.id}`, { ...options, timeoutMs: options.timeoutMs ?? attachMs }, async (call) => {
     await held.locate();
     return changeAttached(held.context.stateFolder, call, async (before) => {
       const found = await held.hypervisor.hotplugAddDevice(device, call);
@@ -67,7 +67,7 @@ export async function attach(
  * @throws {VmError} INVALID_ARGUMENT when there is no such device; GUEST_REFUSED when the guest uses it; UNSUPPORTED, TIMEOUT, ABORTED
  */
 export async function detachDevice(held: HeldVm, agent: GuestAgent, id: string, options: CallOptions): Promise<void> {
-  await within(`detach of ${id}`, options, async (call) => {
+  await inScope(`detach of ${id}`, { ...options, timeoutMs: options.timeoutMs ?? attachMs }, async (call) => {
     await held.locate();
     await changeAttached(held.context.stateFolder, call, async (before) => {
       const attached = before.find(({ device }) => device.id === id);
@@ -91,16 +91,4 @@ async function requireGuestFor({ hypervisor }: HeldVm, { mountAt }: AttachedDevi
   throw new VmError('UNSUPPORTED', `mountAt is not supported on ${hypervisor.type}: its guest is this host`, {
     field: 'mountAt',
   });
-}
-
-async function within<T>(what: string, options: CallOptions, work: (call: CallOptions) => Promise<T>): Promise<T> {
-  const scope = callScope(what, { signal: options.signal, timeoutMs: options.timeoutMs ?? attachMs });
-  try {
-    return await work({ signal: scope.signal });
-  } catch (error) {
-    scope.throwIfEnded();
-    throw error;
-  } finally {
-    scope.release();
-  }
 }

@@ -300,6 +300,12 @@ async function reserve(store: VmStore, vm: NewVm, report: (phase: Phase, message
   return store.create(vm);
 }
 
+/** As `tearDown`, of a VM whose agent there is a session with. */
+export async function bringDown({ held, link }: Pick<RunningVm, 'held' | 'link'>): Promise<void> {
+  await link.close();
+  await tearDown(held);
+}
+
 /** Ends a VM if it runs, and removes everything of it. A later VM of the same name is left alone. */
 export async function tearDown(held: HeldVm): Promise<void> {
   // Without it an owner that is killed right now leaves some files to the next `prune`; it is no reason to leave all of them.

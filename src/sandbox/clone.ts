@@ -8,7 +8,7 @@ import { checkFiles, type TemplateManifest } from '../factory/template-manifest.
 import { TemplateStore } from '../factory/template-store.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { attach } from './attach-device.ts';
-import { bringUp, tearDown, type VmToBe } from './bring-up.ts';
+import { bringDown, bringUp, type VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { givenConfig } from './given-config.ts';
@@ -50,8 +50,7 @@ export async function cloneVm(template: string, split: SplitOptions): Promise<Op
         report('ready', `${name} is ready`);
         return { held, link, owned: !detached, detached, telemetry };
       } catch (error) {
-        await link.close();
-        await tearDown(held);
+        await bringDown({ held, link });
         throw error;
       }
     });

@@ -7,7 +7,7 @@ import { TemplateStore } from '../factory/template-store.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { readHostFacts } from '../config/host.ts';
 import { readAttached } from './attached.ts';
-import { bringUp, type RunningVm, tearDown, type VmToBe } from './bring-up.ts';
+import { bringDown, bringUp, type RunningVm, type VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { HeldVm } from './held-vm.ts';
 import type { OpenedVm } from './opened-vm.ts';
@@ -141,12 +141,7 @@ async function bringUpAll(
   };
   await Promise.all(Array.from({ length: atOnce }, work));
   if (failures.length === 0) return up.map(({ held, link }) => ({ held, link, owned: !detached, detached, telemetry }));
-  await Promise.all(
-    up.map(async ({ held, link }) => {
-      await link.close();
-      await tearDown(held);
-    }),
-  );
+  await Promise.all(up.map(bringDown));
   throw failures[0];
 }
 

@@ -4,7 +4,7 @@ import type { BaseFactory, FactoryVmStatus, Keeping } from '../factory/factory.t
 import { isAlive } from '../state/process-identity.ts';
 import type { AgentLink } from './agent-link.ts';
 import { makeItsOwn } from './boot.ts';
-import { tearDown, wakeUp } from './bring-up.ts';
+import { bringDown, tearDown, wakeUp } from './bring-up.ts';
 import type { HeldVm } from './held-vm.ts';
 import { noteEvent } from './life-events.ts';
 import type { OpenedVm } from './opened-vm.ts';
@@ -59,10 +59,7 @@ export const keeping: Keeping<KeptVm> = {
     const vmm = held.hypervisor.process();
     return vmm !== undefined && isAlive(vmm);
   },
-  remove: async ({ held, link }): Promise<void> => {
-    await link.close();
-    await tearDown(held);
-  },
+  remove: bringDown,
 };
 
 /**

@@ -5,7 +5,7 @@ import { VmError } from '../errors.ts';
 import type { VmRecord } from '../state/record.ts';
 import { VmStore } from '../state/store.ts';
 import { linkAgent } from './agent-link.ts';
-import { bringUp, setUp, tearDown } from './bring-up.ts';
+import { bringDown, bringUp, setUp, tearDown } from './bring-up.ts';
 import { copiedFolders } from './copied-folders.ts';
 import type { Phase } from './events.ts';
 import { HeldVm } from './held-vm.ts';
@@ -86,8 +86,7 @@ export async function restoreVm(folder: string, options: RestoreOptions): Promis
         if (detached) await detachVm(held);
         return { held, link, owned: !detached, detached, telemetry };
       } catch (error) {
-        await link.close();
-        await tearDown(held);
+        await bringDown({ held, link });
         throw error;
       }
     });

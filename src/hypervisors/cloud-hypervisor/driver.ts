@@ -1,4 +1,4 @@
-import { callScope, type CallOptions } from '../../config/call-options.ts';
+import { type CallOptions, inScope } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { vmFiles, vmmFiles } from '../../state/paths.ts';
 import { tail } from '../../transports/log-tail.ts';
@@ -235,7 +235,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
         'UNSUPPORTED',
         'guests of Cloud Hypervisor find plugged memory by themselves: they have no probe file',
       );
-    return within('resize of the memory', options, (call) =>
+    return inScope('resize of the memory', { timeoutMs: resizeMs, ...options }, (call) =>
       resizeMemory(this.#control(), memoryMiB, blockSizeMiB, this.context, call),
     );
   }
@@ -245,7 +245,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     const isFewer = Number.isInteger(vcpus) && vcpus >= 1 && vcpus < (await this.threadIds()).size;
     if (hotRemove !== true && isFewer)
       throw new VmError('UNSUPPORTED', hotRemove, { operation: 'resizeVcpus', field: 'vcpus' });
-    return within('resize of the vCPUs', options, (call) =>
+    return inScope('resize of the vCPUs', { timeoutMs: resizeMs, ...options }, (call) =>
       resizeVcpus(this.#control(), vcpus, this.context.config, () => this.threadIds(), call),
     );
   }
@@ -362,17 +362,5 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
 
   #agentVsock(): HybridVsock {
     return (this.#vsock ??= new HybridVsock(vmmFiles.vsockSocket(this.context.runtimeFolder), { countsAnew: true }));
-  }
-}
-
-async function within<T>(what: string, options: CallOptions, work: (call: CallOptions) => Promise<T>): Promise<T> {
-  const scope = callScope(what, { timeoutMs: resizeMs, ...options });
-  try {
-    return await work({ signal: scope.signal });
-  } catch (error) {
-    scope.throwIfEnded();
-    throw error;
-  } finally {
-    scope.release();
   }
 }

@@ -1,4 +1,4 @@
-import { callScope, type CallOptions } from '../../config/call-options.ts';
+import { type CallOptions, inScope } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { NamedDevice } from '../device.ts';
@@ -43,7 +43,7 @@ export async function addBeforeStart(context: VmContext, device: NamedDevice): P
  */
 export async function attach(scope: LiveScope, device: NamedDevice, options: CallOptions): Promise<PluggedDevice> {
   const { context } = scope;
-  return within(`hot-plug of ${device.id}`, options, async (call) => {
+  return inScope(`hot-plug of ${device.id}`, { ...options, timeoutMs: options.timeoutMs ?? plugMs }, async (call) => {
     refuseAfterTcgUnplug(context, 'hotplugAddDevice');
     return changeDevices(context.stateFolder, call, (before, write) =>
       withFreeContextId(device, async () => {
@@ -104,7 +104,7 @@ function whereabouts(devices: readonly Placed[], context: VmContext): PluggedDev
  */
 export async function detach({ context, vmm, control }: LiveScope, id: string, options: CallOptions): Promise<void> {
   const { config, stateFolder } = context;
-  await within(`hot-unplug of ${id}`, options, (call) =>
+  await inScope(`hot-unplug of ${id}`, { ...options, timeoutMs: options.timeoutMs ?? plugMs }, (call) =>
     changeDevices(stateFolder, call, async (before, write) => {
       const placed = before.find(({ device }) => device.id === id && device.kind !== 'controller');
       if (placed === undefined) throw new VmError('INVALID_ARGUMENT', `device ${id} is not plugged`, { field: 'id' });
@@ -123,16 +123,4 @@ export async function detach({ context, vmm, control }: LiveScope, id: string, o
 /** With the root image, which is a disk as well. */
 function withRoot(devices: readonly Placed[], { config }: VmContext): Placed[] {
   return [...placedRoot(config), ...devices];
-}
-
-async function within<T>(what: string, options: CallOptions, work: (call: CallOptions) => Promise<T>): Promise<T> {
-  const scope = callScope(what, { signal: options.signal, timeoutMs: options.timeoutMs ?? plugMs });
-  try {
-    return await work({ signal: scope.signal });
-  } catch (error) {
-    scope.throwIfEnded();
-    throw error;
-  } finally {
-    scope.release();
-  }
 }

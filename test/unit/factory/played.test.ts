@@ -12,6 +12,19 @@ import { scratch } from '../../fakes/programs.ts';
 
 const at = scratch();
 
+/** A template of a VMM that is played. */
+const played = (hypervisor: string, program: string): ReturnType<typeof Vm.template> =>
+  Vm.template({
+    hypervisor,
+    hypervisorPath: at.write('vmm', program, 0o755),
+    kernel: at.write('kernel', '\x7fELF, as far as anyone looks'),
+    initrd: at.write('initrd', 'an initrd'),
+    accel: 'kvm',
+    disableNestingChecks: true,
+    memoryMiB: 256,
+    confinement: 'off',
+  });
+
 // Played: what a real one does with the memory is for the lab to show.
 it.each([
   { hypervisor: 'firecracker', program: fakeFirecracker({ version: '1.17.0' }), shared: true },
@@ -19,16 +32,7 @@ it.each([
 ])(
   '$hypervisor: a template is a snapshot, and clones and forks go on from one',
   async ({ hypervisor, program, shared }) => {
-    const template = await Vm.template({
-      hypervisor,
-      hypervisorPath: at.write('vmm', program, 0o755),
-      kernel: at.write('kernel', '\x7fELF, as far as anyone looks'),
-      initrd: at.write('initrd', 'an initrd'),
-      accel: 'kvm',
-      disableNestingChecks: true,
-      memoryMiB: 256,
-      confinement: 'off',
-    });
+    const template = await played(hypervisor, program);
     try {
       expect(template.info).toMatchObject({ hypervisor, shared });
       const clones = [await template.clone({ confinement: 'off' }), await template.clone({ confinement: 'off' })];
@@ -51,16 +55,7 @@ it('clh: clones map the memory of their template privately; what is saved of one
     const control = new CloudHypervisorControl(runtimeFolder(places(), (await vm.inspect()).id));
     return (await control.info()).config.memory.zones ?? [];
   };
-  const template = await Vm.template({
-    hypervisor: 'clh',
-    hypervisorPath: at.write('vmm', fakeCloudHypervisor({ version: '53.0-dirty' }), 0o755),
-    kernel: at.write('kernel', '\x7fELF, as far as anyone looks'),
-    initrd: at.write('initrd', 'an initrd'),
-    accel: 'kvm',
-    disableNestingChecks: true,
-    memoryMiB: 256,
-    confinement: 'off',
-  });
+  const template = await played('clh', fakeCloudHypervisor({ version: '53.0-dirty' }));
   try {
     const memory = path.join(template.info.folder, 'memory');
     expect(statSync(memory).size).toBe(256 * 2 ** 20);
