@@ -159,7 +159,7 @@ async function versionOf(program: string): Promise<string> {
 /** Measures in the lab. A bound is held against the upper end of a ratio's interval. */
 async function runBench(bench: string): Promise<void> {
   report(bench);
-  const run = vm.exec(['/lab/hold-kvm', '/usr/bin/node', `${bundleFolder}/${bundleName(bench)}`], {
+  const run = vm.exec([...inRootOfItsOwn, '/usr/bin/node', `${bundleFolder}/${bundleName(bench)}`], {
     cwd: labCheckout,
     env: { HOME: '/root', POLYVISOR_LAB_PAIRS: process.env['POLYVISOR_LAB_PAIRS'] ?? '15', PATH: '/usr/bin:/bin' },
   });

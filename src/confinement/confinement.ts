@@ -14,7 +14,7 @@ import {
 } from './confinement-plan.ts';
 import { type HostPowers, readHostPowers } from './host-powers.ts';
 import { buildJail } from './jail.ts';
-import { libraryFolders, loaderFiles, plainDevices, scriptFolders } from './jail-plan.ts';
+import { libraryFolders, libraryFolders32, loaderFiles, plainDevices, scriptFolders } from './jail-plan.ts';
 import type { ConfinementLevel } from './level.ts';
 import { type Seen, survey } from './survey.ts';
 import { type Through, throughOf } from './through.ts';
@@ -133,14 +133,14 @@ function requireLabels({ level, selinuxLabel }: ConfinementRequest, powers: Host
 /** What the VMM opens, as the host shows it. */
 function seenBy({ level, binary, paths, selinuxLabel }: ConfinementRequest, powers: HostPowers): Seen[] {
   if (level === 'off' || typeof powers.namespaces !== 'string') return [];
-  const optional = [...libraryFolders, ...loaderFiles, ...plainDevices, ...commandsFor(binary)].map(
+  const optional = [...libraryFolders, ...loaderFiles, ...plainDevices, ...programNeeds(binary)].map(
     (file) => ({ path: file, access: file.startsWith('/dev/') ? 'write' : 'read', optional: true }) as const,
   );
   return survey([...optional, { path: binary, access: 'read' }, ...labelPaths(selinuxLabel), ...paths]);
 }
 
-/** Folders that a VMM needs when it is a script: `#!` and its interpreter come first. */
-function commandsFor(binary: string): string[] {
+/** What a VMM needs for being a script, whose first words are `#!` and its interpreter, or an ELF file of 32 bits (elf(5): EI_CLASS). */
+function programNeeds(binary: string): readonly string[] {
   const head = Buffer.alloc(256);
   const fd = openSync(binary, 'r');
   try {
@@ -148,6 +148,7 @@ function commandsFor(binary: string): string[] {
   } finally {
     closeSync(fd);
   }
+  if (head.toString('latin1', 1, 4) === 'ELF' && head[4] === 1) return libraryFolders32;
   const interpreter = /^#!\s*(\/\S+)/.exec(head.toString('latin1'))?.[1];
   return interpreter === undefined ? [] : [...scriptFolders, interpreter];
 }

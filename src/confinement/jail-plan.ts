@@ -36,17 +36,12 @@ export interface JailNode {
   minor: number;
 }
 
-/** Libraries, and the loader that finds them; what is not there is left out. Setuid files in them serve nobody: no-new-privs. */
-export const libraryFolders: readonly string[] = [
-  '/lib',
-  '/lib32',
-  '/lib64',
-  '/usr/lib',
-  '/usr/lib32',
-  '/usr/lib64',
-  '/usr/local/lib',
-];
-export const loaderFiles: readonly string[] = ['/etc/ld.so.cache', '/etc/ld.so.conf'];
+/** Libraries; what is not there is left out. Setuid files in them serve nobody: no-new-privs. */
+export const libraryFolders: readonly string[] = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib'];
+/** What a program of 32 bits needs beside, where the host has programs of both kinds. */
+export const libraryFolders32: readonly string[] = ['/lib32', '/usr/lib32'];
+/** By which the loader finds them. */
+export const loaderFiles: readonly string[] = ['/etc/ld.so.cache'];
 /** Opened, it makes a pseudo-terminal. */
 export const terminalMaker = '/dev/ptmx';
 /** Every program may want these. */

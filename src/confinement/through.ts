@@ -3,16 +3,18 @@ import type { ConfinementPlan } from './confinement-plan.ts';
 import type { BuiltJail } from './jail.ts';
 import type { ToolName, Tools } from './tools.ts';
 
-/** Commands through which a VMM is started: each ends by running what follows it. */
+/** What a VMM is started through. Each command ends by running what follows it. */
 export interface Through {
-  /** the keeper's second part, which forks the VMM: its children get a new pid namespace, it does not */
+  /** the keeper's second part, which forks the VMM, in the VMM's mounts: its children get a new pid namespace, it does not */
   keeper: readonly string[];
+  /** what the forked process does before it becomes the VMM: shell text, and words of it, which it shifts away */
+  preparation?: { script: string; words: readonly string[] } | undefined;
   program: readonly string[];
 }
 
 /**
- * Mounts a jail and runs what follows: words are `mount`, the list, `mknod`, how many nodes, file, type, major and minor of
- * each, the command.
+ * Mounts a jail: words are `mount`, the list, `mknod`, how many nodes, file, type, major and minor of each. Done in the VMM's
+ * pid namespace, whose processes /proc there is to show.
  */
 const mountScript = `
 mount=$1 fstab=$2 mknod=$3 nodes=$4
@@ -23,7 +25,6 @@ while [ "$nodes" -gt 0 ]; do
   shift 4
   nodes=$((nodes - 1))
 done
-exec "$@"
 `;
 
 /** Numbers of descriptors that nothing between us and a VMM has (keeper-script.ts), as far as every shell can name them: by one digit. */
@@ -79,8 +80,9 @@ export function throughOf(
   };
   const byUser = plan.namespaces.includes('user');
   const keeper = plan.namespaces.includes('pid')
-    ? [tool('unshare'), ...(byUser ? ['--user', '--map-root-user'] : []), '--pid', '--']
+    ? [tool('unshare'), ...(byUser ? ['--user', '--map-root-user'] : []), '--pid']
     : [];
+  let preparation: Through['preparation'];
   const program: string[] = [];
   if (networkNamespace !== undefined) program.push(tool('nsenter'), `--net=${networkNamespace}`, '--');
   if (descriptors.length > 0) {
@@ -90,26 +92,18 @@ export function throughOf(
   if (lockMemory === true) program.push(tool('prlimit'), '--memlock=unlimited', '--');
   if (jail !== undefined) {
     // `slave`: what is mounted on the host later can be shown, and what is unmounted there is not held.
-    program.push(tool('unshare'), '--mount', '--ipc', '--uts', '--propagation', 'slave', '--');
+    keeper.push('--mount', '--ipc', '--uts', '--propagation', 'slave');
     const nodes = jail.nodes.flatMap(({ file, type, major, minor }) => [file, type, `${major}`, `${minor}`]);
     const mknod = nodes.length > 0 ? tool('mknod') : '';
-    program.push(
-      '/bin/sh',
-      '-c',
-      mountScript,
-      'polyvisor-jail',
-      tool('mount'),
-      jail.fstab,
-      mknod,
-      `${jail.nodes.length}`,
-    );
-    program.push(...nodes, tool('unshare'), '--root', jail.root, '--wd', workingFolder, '--');
+    preparation = { script: mountScript, words: [tool('mount'), jail.fstab, mknod, `${jail.nodes.length}`, ...nodes] };
+    program.push(tool('unshare'), '--root', jail.root, '--wd', workingFolder, '--');
   }
+  if (keeper.length > 0) keeper.push('--');
   // Last: a label counts from the next program on, and the tools need the caller's.
   const label = plan.selinuxLabel === undefined ? [] : [`--selinux-label=${plan.selinuxLabel}`];
   const last = [...label, ...(plan.noNewPrivileges ? privileges(plan) : [])];
   if (last.length > 0) program.push(tool('setpriv'), ...last, '--');
-  return { keeper, program };
+  return { keeper, preparation, program };
 }
 
 function privileges({ uid, groups, capabilities }: ConfinementPlan): string[] {

@@ -19,7 +19,6 @@ import { lock } from '../state/lock.ts';
 import { vmFiles } from '../state/paths.ts';
 import { isAlive, type ProcessIdentity, signalProcess } from '../state/process-identity.ts';
 import { readExit } from '../transports/process/exit-status.ts';
-import { makeFifos } from '../transports/process/fifo.ts';
 import { guard } from '../transports/process/guard.ts';
 import { launch } from '../transports/process/launch.ts';
 import { joinLease, type Lease, untilUnread } from '../transports/process/lease.ts';
@@ -53,7 +52,6 @@ export class VmmProcess {
   /** of a VMM that another process started, and that this one has taken over */
   #lease: Lease | undefined;
   #identity: ProcessIdentity | undefined;
-  #fifos: Promise<void> | undefined;
   #limited: Promise<void> = Promise.resolve();
 
   constructor(context: VmContext) {
@@ -67,10 +65,6 @@ export class VmmProcess {
 
   /** Makes the files of a plan. They must not exist: the folder is new. @throws {VmError} IO */
   async writeFiles(plan: LaunchPlan): Promise<void> {
-    // It takes a process, which may as well run while the rest is prepared.
-    const { stateFolder } = this.#context;
-    this.#fifos = makeFifos(vmFiles.lease(stateFolder), vmFiles.alive(stateFolder));
-    this.#fifos.catch(() => undefined);
     for (const { path, content, mode } of plan.files) {
       orIo(path, "can't write", () => writeNew(path, content, mode));
     }
@@ -93,7 +87,6 @@ export class VmmProcess {
       cwd: plan.workingFolder,
       lease: vmFiles.lease(stateFolder),
       alive: vmFiles.alive(stateFolder),
-      fifos: this.#fifos,
       exitFile: vmFiles.exit(stateFolder),
       stdout: vmFiles.vmmLog(stateFolder),
       stderr: vmFiles.vmmLog(stateFolder),
@@ -234,7 +227,6 @@ export class VmmProcess {
 
   /** Lets go of the lease; the process must have ended. */
   async cleanup(): Promise<void> {
-    await this.#fifos?.catch(() => undefined);
     await this.#launched?.end();
     await this.#letGo('end');
   }

@@ -1,4 +1,4 @@
-import { close, closeSync, constants, open, openSync, read } from 'node:fs';
+import { close, constants, open, read } from 'node:fs';
 import { Socket } from 'node:net';
 import { promisify } from 'node:util';
 
@@ -10,23 +10,6 @@ import { promisify } from 'node:util';
 const openFile = promisify(open) as (path: string, flags: number) => Promise<number>;
 const closeFile = promisify(close);
 const readFile = promisify(read);
-
-/** Opens both ends of a FIFO, for a keeper that is about to start. */
-export function openAlive(path: string): { writeEnd: number; readEnd: number } {
-  // Read-write first: neither end's opening then waits for the other (fifo(7)).
-  const both = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
-  try {
-    const writeEnd = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
-    try {
-      return { writeEnd, readEnd: openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW) };
-    } catch (error) {
-      closeSync(writeEnd);
-      throw error;
-    }
-  } finally {
-    closeSync(both);
-  }
-}
 
 /** Resolves when nobody holds the write end; at once when there is no such FIFO, or when the signal ends the wait. */
 export async function untilSilent(path: string, signal: AbortSignal): Promise<void> {

@@ -3,22 +3,34 @@
  * and can end it without trusting a pid; it outlives the owner, which a parent-death signal or an exit handler does not.
  * Plain POSIX sh: runs the same in dash, bash and busybox. No word of the caller's ever becomes shell text.
  *
- * It has two parts. The first leaves a reader of the lease behind, which does what must be done at once, and becomes the
- * command that it is told: the second part, perhaps through `unshare --pid`, after which a process's children, and only
+ * It has two parts. The first makes the FIFOs and leaves a reader of the lease behind, which does what must be done at once. Where
+ * the child gets a pid namespace, it then becomes the second part through `unshare --pid`, after which a process's children, and only
  * they, are in a new pid namespace. So the VMM is process 1 of its namespace with no process of ours in it; what the keeper
  * forked later would be in it too, so it forks nothing more, and the reader, which was forked before, runs the prune command.
  *
- * Descriptors: 1 the owner's pipe, 2 the log, 3 what the child gets as its stdout, 4 the lease's read end, 5 its write
+ * Descriptors: 1 the owner's pipe, 2 the log, 3 what the child gets as its stdout; made here, 4 the lease's read end, 5 its write
  * end, 6 the write end of `alive`, which the child keeps, 7 its read end. The working folder is the VM's, which may get another name.
  *
- * Answers on the pipe, a line each: `pid N`, `stat TEXT` (of /proc/N/stat), then `exit code N` or `exit signal N`, before
- * that `by lease` or `by end` when it was the reader's doing; or `detached`.
+ * Answers on the pipe, a line each: `ready` when the lease is there, which the owner then joins and says so with a line of its own;
+ * `pid N`, `stat TEXT` (of /proc/N/stat), then `exit code N` or `exit signal N`, before that `by lease` or `by end` when it was the
+ * reader's doing; or `detached`.
  */
 
-/** Words: the file to which the exit goes, how many words the prune command has, that command, the command of the second part. */
+/**
+ * Words: `mkfifo`, the lease, `alive`, the file to which the exit goes, how many words the prune command has, that command; then
+ * the words or the command of the second part.
+ */
 const first = `
-exit_file=$1 prune_words=$2
-shift 2
+mkfifo=$1 lease=$2 alive=$3 exit_file=$4 prune_words=$5
+shift 5
+
+# The owner may be gone when we speak.
+trap : PIPE
+# Read-write first: no end's opening then waits for the other one (fifo(7)).
+"$mkfifo" -m 600 -- "$lease" "$alive" || exit
+exec 8<>"$lease" 4<"$lease" 5>"$lease" 9<>"$alive" 6>"$alive" 7<"$alive"
+exec 8>&- 9>&-
+printf 'ready\n' 2>/dev/null
 
 # The start time of a process: field 22 of its stat, the 20th after the name, which may hold blanks.
 started() {
@@ -72,14 +84,19 @@ keeper_start=$start
 ) 9>&2 2>/dev/null 3>&- 5>&- 6>&- & )
 
 shift "$prune_words"
-exec "$@" 4<&- 7<&-
+exec 4<&- 7<&-
+`;
+
+/** How the first part becomes the second one by way of a command. */
+const through = `
+exec "$@"
 `;
 
 /**
  * Words: the lease, the file to which the exit goes; the most that one file may grow by the child's writing, in blocks of 512
- * bytes, or 0 for no limit; the child's working folder; the child.
+ * bytes, or 0 for no limit; the child's working folder; what the child's preparation takes away, and the child.
  */
-const second = `
+const second = (preparation: string): string => `
 lease=$1 exit_file=$2 blocks=$3 folder=$4
 shift 4
 
@@ -95,6 +112,7 @@ trap : PIPE
 # XFSZ: a write beyond the limit then fails, instead of ending who writes.
 (
   if [ "$blocks" != 0 ]; then ulimit -S -f "$blocks"; trap '' XFSZ; fi
+  ${preparation.trim()}
   cd -- "$folder" && exec "$@"
 ) </dev/null >&3 3>&- 5>&- &
 child=$!
@@ -105,6 +123,8 @@ stat=
 { read -r stat <"/proc/$child/stat"; } 2>/dev/null
 printf 'pid %s\\nstat %s\\n' "$child" "$stat" 2>/dev/null
 printf 'child %s\\n' "$child" >&5
+# Until the owner holds the lease we do; the pipe's end tells that there is none.
+read -r held <&1
 exec 5>&-
 
 # A wait that a signal interrupts is repeated. The last one is for shells that reap at once and remember the status;
@@ -132,9 +152,17 @@ printf 'exit %s\\n' "$ended" 2>/dev/null
 `;
 
 /** The scripts as they are run; their comments would only show up in lists of processes. */
-export const keeperScripts: { readonly first: string; readonly second: string } = {
-  first: withoutComments(first),
-  second: withoutComments(second),
+export const keeperScripts: {
+  /** both parts in one shell; `preparation` as for the second */
+  readonly whole: (preparation: string) => string;
+  /** the first part, which becomes what comes after its own words */
+  readonly first: string;
+  /** @param preparation shell text that the child runs before it becomes the program: it shifts its words away */
+  readonly second: (preparation: string) => string;
+} = {
+  whole: (preparation) => withoutComments(first + second(preparation)),
+  first: withoutComments(first + through),
+  second: (preparation) => withoutComments(second(preparation)),
 };
 
 function withoutComments(source: string): string {

@@ -4,11 +4,9 @@ import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import { tail } from '../log-tail.ts';
 import { findProgram } from './find-program.ts';
-import { openAlive } from './alive.ts';
-import { makeFifos } from './fifo.ts';
+import { mkfifoTool } from './fifo.ts';
 import { keeperScripts } from './keeper-script.ts';
 import { LaunchedProcess } from './launched-process.ts';
-import { openLease } from './lease.ts';
 
 export interface LaunchOptions {
   /** the program, a path or a name in our PATH, and its arguments */
@@ -21,8 +19,6 @@ export interface LaunchOptions {
   lease: string;
   /** path of the FIFO that is made, whose write end program and keeper hold as long as they live: `vmFiles.alive` */
   alive: string;
-  /** both FIFOs, when they are being made already (makeFifos) */
-  fifos?: Promise<void> | undefined;
   /** where the keeper writes down how the program ended: `vmFiles.exit` */
   exitFile: string;
   /** files that the program's output is appended to (made with 0600); one path may serve for both */
@@ -30,14 +26,24 @@ export interface LaunchOptions {
   stderr: string;
   /** run by the keeper, in our environment, after it ended the program because no owner was left */
   prune?: readonly string[] | undefined;
-  /** commands that run what follows them: the keeper's second part, which forks the program, and the program itself */
-  through?: { keeper: readonly string[]; program: readonly string[] } | undefined;
+  /** what the program is started through */
+  through?: LaunchThrough | undefined;
   /** most bytes that a file may grow to by the program's writing: a write beyond fails with EFBIG. No limit by default */
   maxFileBytes?: number | undefined;
   /** the shell that runs the keeper; default `/bin/sh` */
   shell?: readonly [string, ...string[]] | undefined;
   /** ends the launch; what was started is gone before the call rejects */
   signal?: AbortSignal | undefined;
+}
+
+/** What a program is started through: commands that run what follows them, and what is done in between. */
+export interface LaunchThrough {
+  /** in front of the keeper's second part, which forks the program */
+  keeper: readonly string[];
+  /** constant shell text that the forked child runs, with its words, which it shifts away */
+  preparation?: { script: string; words: readonly string[] } | undefined;
+  /** in front of the program itself */
+  program: readonly string[];
 }
 
 /**
@@ -52,41 +58,31 @@ export async function launch(options: LaunchOptions): Promise<LaunchedProcess> {
   const { argv, cwd = '/', signal } = options;
   const program = await findProgram(argv[0] ?? '');
   const words = programWords(options, program, await findProgram('env'));
+  const mkfifo = await mkfifoTool();
   throwIfAborted(signal, program);
   try {
     accessSync(cwd, constants.X_OK);
   } catch (error) {
     throw await explain(error, options, program);
   }
-  rmSync(options.exitFile, { force: true });
+  // Those of a program that has ended: its FIFOs are not this one's.
+  for (const old of [options.exitFile, options.lease, options.alive]) rmSync(old, { force: true });
   const logs = openLogs(options.stdout, options.stderr);
   try {
-    await (options.fifos ?? makeFifos(options.lease, options.alive));
-    const { lease, readEnd } = openLease(options.lease);
-    const ends = [readEnd];
     let launched: LaunchedProcess | undefined;
     try {
-      const alive = openAlive(options.alive);
-      ends.push(alive.writeEnd, alive.readEnd);
       const [shell, ...shellWords] = options.shell ?? ['/bin/sh'];
-      const keeper = spawn(shell, [...shellWords, ...keeperWords(options, [shell, ...shellWords], words)], {
+      const keeper = spawn(shell, [...shellWords, ...keeperWords(options, [shell, ...shellWords], mkfifo, words)], {
         cwd: path.dirname(options.exitFile),
         // A session of its own: no terminal's signals, and no hang-up when the owner's terminal closes.
         detached: true,
-        stdio: [
-          ...(['ignore', 'pipe', logs.stderr, logs.stdout, readEnd] as const),
-          ...[lease.descriptor, alive.writeEnd, alive.readEnd],
-        ],
+        stdio: ['ignore', 'pipe', logs.stderr, logs.stdout],
       });
-      launched = new LaunchedProcess(keeper, lease);
-      // Held by us, the write end of `alive` would say that the program lives.
-      for (const end of ends.splice(0)) closeSync(end);
+      launched = new LaunchedProcess(keeper, options.lease);
       await launched.started(signal);
       return launched;
     } catch (error) {
-      for (const end of ends) closeSync(end);
       await launched?.end();
-      await lease.release();
       throwIfAborted(signal, program);
       throw await explain(error, options, program);
     }
@@ -112,13 +108,23 @@ function programWords({ argv, env, through }: LaunchOptions, program: string, en
 }
 
 /** The arguments of the keeper's shell. */
-function keeperWords(options: LaunchOptions, shell: readonly string[], program: readonly string[]): string[] {
-  const { prune = [], through, cwd = '/', lease, maxFileBytes = 0 } = options;
-  const exitFile = path.basename(options.exitFile);
-  const told = [path.basename(lease), exitFile, blocks(maxFileBytes), cwd];
-  const second = [...shell, '-c', keeperScripts.second, keeperName, ...told];
-  const first = ['-c', keeperScripts.first, keeperName, exitFile, `${prune.length}`];
-  return [...first, ...prune, ...(through?.keeper ?? []), ...second, ...program];
+function keeperWords(
+  options: LaunchOptions,
+  shell: readonly string[],
+  mkfifo: string,
+  program: readonly string[],
+): string[] {
+  const { prune = [], through, cwd = '/', maxFileBytes = 0 } = options;
+  const [lease, alive, exitFile] = [options.lease, options.alive, options.exitFile].map((file) => path.basename(file));
+  const { script = '', words = [] } = through?.preparation ?? {};
+  const first = [keeperName, mkfifo, lease, alive, exitFile, `${prune.length}`, ...prune] as string[];
+  const second = [lease, exitFile, blocks(maxFileBytes), cwd, ...words, ...program] as string[];
+  if (through === undefined || through.keeper.length === 0)
+    return ['-c', keeperScripts.whole(script), ...first, ...second];
+  return [
+    ...['-c', keeperScripts.first, ...first, ...through.keeper],
+    ...[...shell, '-c', keeperScripts.second(script), keeperName, ...second],
+  ];
 }
 
 /** In the unit of `ulimit -f` (POSIX: 512 bytes); never more than the hard limit, which the shell would refuse. */

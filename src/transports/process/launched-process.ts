@@ -4,7 +4,7 @@ import { callScope, type CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { bootId, identify, parseStat, signalProcess, type ProcessIdentity } from '../../state/process-identity.ts';
 import { parseExit, type ProcessExit } from './exit-status.ts';
-import type { Lease } from './lease.ts';
+import { type Lease, openLease } from './lease.ts';
 
 /** Bytes of one of the keeper's lines: the longest is a line of /proc/PID/stat. */
 const maxLineBytes = 8192;
@@ -17,7 +17,11 @@ export class LaunchedProcess {
   readonly left: Promise<void>;
 
   readonly #keeper: ChildProcess;
-  readonly #lease: Lease;
+  readonly #leasePath: string;
+  /** from the keeper's word that it is there */
+  #lease: Lease | undefined;
+  /** Resolves when it is known whether there will be a lease. */
+  readonly #leased: Promise<void>;
   readonly #gone: Promise<void>;
   #identity: ProcessIdentity | undefined;
   #keeperIdentity: ProcessIdentity | undefined;
@@ -28,12 +32,17 @@ export class LaunchedProcess {
   #waiting = 0;
   #failure: Error | undefined;
   #onStarted: (() => void) | undefined;
+  #onLeased!: () => void;
   #onExit!: (exit: ProcessExit) => void;
   #onLeft!: () => void;
 
-  constructor(keeper: ChildProcess, lease: Lease) {
+  /** @param lease path of the FIFO that the keeper makes */
+  constructor(keeper: ChildProcess, lease: string) {
     this.#keeper = keeper;
-    this.#lease = lease;
+    this.#leasePath = lease;
+    this.#leased = new Promise((resolve) => {
+      this.#onLeased = resolve;
+    });
     this.exited = new Promise((resolve) => {
       this.#onExit = resolve;
     });
@@ -46,7 +55,7 @@ export class LaunchedProcess {
       // `close` comes after the pipe's last word, and also after a failed start.
       keeper.once('close', () => resolve());
       // The lease's reader holds the pipe too: should the keeper have been killed, the reader ends with the lease.
-      keeper.once('exit', () => void this.#lease.release());
+      keeper.once('exit', () => void this.#lease?.release());
       keeper.once('error', (error) => {
         this.#failure = error;
         this.#onStarted?.();
@@ -122,11 +131,11 @@ export class LaunchedProcess {
    */
   async detach(): Promise<void> {
     if (this.#detached) return;
-    if (this.#exit === undefined) await this.#lease.order('detach');
+    if (this.#exit === undefined) await this.#held().order('detach');
     await this.#busy(() => this.#gone);
     if (!this.#detached || this.#exit !== undefined)
       throw new VmError('VMM_GONE', 'the process ended before it was detached', facts(this.#exit));
-    await this.#lease.release();
+    await this.#lease?.release();
   }
 
   /**
@@ -134,15 +143,18 @@ export class LaunchedProcess {
    * May be repeated.
    */
   async release(): Promise<void> {
-    await this.#lease.release();
+    await this.#lease?.release();
   }
 
   /** Ends the program at once, and the keeper with it; the prune command is not run. Resolves when both are gone. */
   async end(): Promise<void> {
-    // The keeper does it, since it may not have told yet which process it is.
-    if (this.#exit === undefined && !this.#detached) await this.#lease.order('end').catch(() => undefined);
-    await this.#busy(() => this.#gone);
-    await this.#lease.release();
+    await this.#busy(async () => {
+      await this.#leased;
+      // The keeper does it, since it may not have told yet which process it is.
+      if (this.#exit === undefined && !this.#detached) await this.#lease?.order('end').catch(() => undefined);
+      await this.#gone;
+    });
+    await this.#lease?.release();
   }
 
   #hear(text: string): void {
@@ -157,7 +169,9 @@ export class LaunchedProcess {
   }
 
   #understand(word: string, rest: string): void {
-    if (word === 'pid') {
+    if (word === 'ready') {
+      this.#takeLease();
+    } else if (word === 'pid') {
       // Its start time follows; 0 fits no process, so nothing is ever sent to one that could not be told apart.
       this.#identity = { pid: Number(rest), startTime: 0, bootId: bootId() };
     } else if (word === 'stat' && this.#identity !== undefined) {
@@ -173,7 +187,29 @@ export class LaunchedProcess {
     }
   }
 
+  /** Joins the lease that the keeper has made; it then lets go of its own end. */
+  #takeLease(): void {
+    const pipe = this.#keeper.stdout;
+    try {
+      this.#lease = openLease(this.#leasePath);
+      // Both ways: Node gives a child's pipe as a socket, whatever its type says.
+      if (pipe instanceof Socket) pipe.write('held\n');
+    } catch (error) {
+      // Nobody holds the lease when the pipe ends as well: the keeper ends the program.
+      this.#failure = error as Error;
+      this.#onStarted?.();
+      pipe?.destroy();
+    }
+    this.#onLeased();
+  }
+
+  #held(): Lease {
+    if (this.#lease === undefined) throw new VmError('INTERNAL', 'the program was not started');
+    return this.#lease;
+  }
+
   async #keeperGone(): Promise<void> {
+    this.#onLeased();
     if (this.#detached && this.#exit === undefined) {
       this.#onLeft();
       return;
@@ -183,7 +219,7 @@ export class LaunchedProcess {
       signalProcess(this.#identity, 'SIGKILL');
       this.#exit = { signal: 'SIGKILL', by: 'keeper-lost' };
     }
-    await this.#lease.release();
+    await this.#lease?.release();
     this.#onExit(this.#exit ?? {});
   }
 

@@ -1,4 +1,4 @@
-import { close, closeSync, constants, openSync, write } from 'node:fs';
+import { close, constants, openSync, write } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { VmError } from '../../errors.ts';
@@ -19,12 +19,6 @@ export class Lease {
 
   constructor(fd: number) {
     this.#fd = fd;
-  }
-
-  /** The descriptor, for a keeper that is about to start. @throws {VmError} NOT_RUNNING */
-  get descriptor(): number {
-    if (this.#fd === undefined) throw new VmError('NOT_RUNNING', 'the lease was let go already');
-    return this.#fd;
   }
 
   /** Whether this process still holds it. */
@@ -62,20 +56,24 @@ export class Lease {
  */
 export async function makeLease(path: string): Promise<{ lease: Lease; readEnd: number }> {
   await makeFifos(path);
-  return openLease(path);
+  const lease = openLease(path);
+  try {
+    return { lease, readEnd: openEnd(path, constants.O_RDONLY) };
+  } catch (error) {
+    await lease.release();
+    throw error;
+  }
 }
 
-/** Opens both ends of a lease that was just made. @throws {VmError} IO */
-export function openLease(path: string): { lease: Lease; readEnd: number } {
+/** Takes hold of a lease that was just made. @throws {VmError} IO */
+export function openLease(path: string): Lease {
+  // Read-write: it waits for no other side (fifo(7)).
+  return new Lease(openEnd(path, constants.O_RDWR));
+}
+
+function openEnd(path: string, flags: number): number {
   try {
-    // Read-write first: neither this nor the opening of the read end then waits for the other side (fifo(7)).
-    const both = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
-    try {
-      return { lease: new Lease(both), readEnd: openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW) };
-    } catch (error) {
-      closeSync(both);
-      throw error;
-    }
+    return openSync(path, flags | constants.O_NOFOLLOW);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new VmError('IO', `can't open the lease ${path}: ${message}`, { path, errno: code, cause: error });

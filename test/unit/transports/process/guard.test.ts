@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, readdirSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { identify, type ProcessIdentity } from '../../../../src/state/process-identity.ts';
-import { openAlive } from '../../../../src/transports/process/alive.ts';
 import { makeFifos } from '../../../../src/transports/process/fifo.ts';
 import { guard } from '../../../../src/transports/process/guard.ts';
 import { hasKeeper, joinLease, type Lease } from '../../../../src/transports/process/lease.ts';
@@ -20,14 +19,14 @@ interface Guarded {
 /** A program that has no keeper, gets one. `keepsAlive`: it holds the FIFO `alive` as long as it lives. */
 async function guarded(keepsAlive = true): Promise<Guarded> {
   await makeFifos(at.file('alive'));
-  const ends = openAlive(at.file('alive'));
+  // Both ways: it waits for no other side.
+  const alive = openSync(at.file('alive'), 'r+');
   const child = spawn('sleep', ['100'], {
-    stdio: ['ignore', 'ignore', 'ignore', keepsAlive ? ends.writeEnd : 'ignore'],
+    stdio: ['ignore', 'ignore', 'ignore', keepsAlive ? alive : 'ignore'],
   });
   const gone = once(child, 'exit');
   await once(child, 'spawn');
-  closeSync(ends.writeEnd);
-  closeSync(ends.readEnd);
+  closeSync(alive);
   const program = identify(child.pid ?? 0) as ProcessIdentity;
   const prune = ['touch', at.file('pruned')];
   return { child, gone, lease: await guard({ program, lease: at.file('lease'), alive: at.file('alive'), prune }) };
