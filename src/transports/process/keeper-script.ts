@@ -11,10 +11,21 @@
  * Descriptors: 1 the owner's pipe, 2 the log, 3 what the child gets as its stdout; made here, 4 the lease's read end, 5 its write
  * end, 6 the write end of `alive`, which the child keeps, 7 its read end. The working folder is the VM's, which may get another name.
  *
- * Answers on the pipe, a line each: `ready` when the lease is there, which the owner then joins and says so with a line of its own;
- * `pid N`, `stat TEXT` (of /proc/N/stat), then `exit code N` or `exit signal N`, before that `by lease` or `by end` when it was the
- * reader's doing; or `detached`.
+ * Says on the pipe, a line each: `ready` when the lease is there, which the owner then joins; `pid N`, which it answers with a line of
+ * its own when it knows that process, which is not waited for until then; `exit code N` or `exit signal N`, before that `by lease`
+ * or `by end` when it was the reader's doing; or `detached`.
  */
+
+/** The start time of a process: field 22 of its stat, the 20th after the name, which may hold blanks; and its pid. */
+const startedFunction = `
+started() {
+  start= pid=
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
+  pid=\${stat%% *}
+  set -- \${stat##*) }
+  start=\${20}
+}
+`;
 
 /**
  * Words: `mkfifo`, the lease, `alive`, the file to which the exit goes, how many words the prune command has, that command; then
@@ -30,45 +41,35 @@ trap : PIPE
 "$mkfifo" -m 600 -- "$lease" "$alive" || exit
 exec 8<>"$lease" 4<"$lease" 5>"$lease" 9<>"$alive" 6>"$alive" 7<"$alive"
 exec 8>&- 9>&-
-printf 'ready\n' 2>/dev/null
+printf 'ready\\n' 2>/dev/null
 
-# The start time of a process: field 22 of its stat, the 20th after the name, which may hold blanks.
-started() {
-  start=
-  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
-  set -- \${stat##*) }
-  start=\${20}
-}
-
-# End of file: no owner is left. It can't come before the child is known, since until then the keeper holds a write end.
+# End of file: no owner is left. It can't come before the child is known, which holds a write end until it has told of itself.
 # \`over\` is the keeper's own word. Forked twice: bash waits for all children of the keeper at once, and this one stays.
 started $$
 keeper_start=$start
 ( (
   trap '' HUP INT TERM PIPE
-  order= child=
+  order= child= born= killed=
   while [ -z "$order" ] || [ -z "$child" ]; do
     read -r word rest <&4 || { order=\${order:-lease}; break; }
     case $word in
-      child) child=$rest ;;
+      child) child=\${rest% *} born=\${rest#* } ;;
       detach | end | over) order=$word ;;
     esac
   done
-  # The keeper's pid and the child's are theirs as long as the keeper lives.
-  started $$
-  [ "$start" = "$keeper_start" ] || exit
+  # Neither pid can be another process's as long as the keeper lives; when someone has killed it, the start times tell.
   case $order in
     over) exit ;;
     # The lease first: whoever sees the pipe's end must find nobody who reads it.
-    detach) exec 4<&-; printf 'detached\\n'; kill -KILL $$; exit ;;
+    detach) exec 4<&-; started $$; [ "$start" != "$keeper_start" ] || { printf 'detached\\n'; kill -KILL $$; }; exit ;;
   esac
   [ -n "$child" ] || exit
-  printf 'by %s\\n' "$order"
-  kill -KILL "$child"
+  started "$child"
+  if [ -n "$start" ] && [ "$start" = "$born" ]; then killed=yes; printf 'by %s\\n' "$order"; kill -KILL "$child"; fi
 
   # Child and keeper have ended, and the exit is written down, when nobody holds the write end any more.
   while read -r word <&7; do :; done
-  read -r ended <"$exit_file" && printf '%s by %s\\n' "$ended" "$order" >"$exit_file"
+  [ -n "$killed" ] && read -r ended <"$exit_file" && printf '%s by %s\\n' "$ended" "$order" >"$exit_file"
   if [ "$order" = end ] || [ "$prune_words" = 0 ]; then exit; fi
   # Only the first words, the prune command, stay: they are moved to the end, and what is then in front is dropped.
   all=$# left=$prune_words
@@ -111,20 +112,20 @@ trap : PIPE
 
 # XFSZ: a write beyond the limit then fails, instead of ending who writes.
 (
+  started self
+  printf 'child %s %s\\n' "$pid" "$start" >&5
+  exec 5>&-
   if [ "$blocks" != 0 ]; then ulimit -S -f "$blocks"; trap '' XFSZ; fi
   ${preparation.trim()}
   cd -- "$folder" && exec "$@"
-) </dev/null >&3 3>&- 5>&- &
+) </dev/null >&3 3>&- &
 child=$!
 exec 3>&-
 
-# Before the wait below the child can't be reaped: its start time is there to be read even if it has ended.
-stat=
-{ read -r stat <"/proc/$child/stat"; } 2>/dev/null
-printf 'pid %s\\nstat %s\\n' "$child" "$stat" 2>/dev/null
-printf 'child %s\\n' "$child" >&5
-# Until the owner holds the lease we do; the pipe's end tells that there is none.
-read -r held <&1
+# Before the wait below the child can't be reaped, even if it has ended. Until the owner holds the lease we do; the pipe's end
+# tells that there is none.
+printf 'pid %s\\n' "$child" 2>/dev/null
+read -r known <&1
 exec 5>&-
 
 # A wait that a signal interrupts is repeated. The last one is for shells that reap at once and remember the status;
@@ -160,9 +161,9 @@ export const keeperScripts: {
   /** @param preparation shell text that the child runs before it becomes the program: it shifts its words away */
   readonly second: (preparation: string) => string;
 } = {
-  whole: (preparation) => withoutComments(first + second(preparation)),
-  first: withoutComments(first + through),
-  second: (preparation) => withoutComments(second(preparation)),
+  whole: (preparation) => withoutComments(startedFunction + first + second(preparation)),
+  first: withoutComments(startedFunction + first + through),
+  second: (preparation) => withoutComments(startedFunction + second(preparation)),
 };
 
 function withoutComments(source: string): string {

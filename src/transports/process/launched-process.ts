@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { Socket } from 'node:net';
 import { callScope, type CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
-import { bootId, identify, parseStat, signalProcess, type ProcessIdentity } from '../../state/process-identity.ts';
+import { identify, identifyChild, signalProcess, type ProcessIdentity } from '../../state/process-identity.ts';
 import { parseExit, type ProcessExit } from './exit-status.ts';
 import { type Lease, openLease } from './lease.ts';
 
@@ -172,10 +172,10 @@ export class LaunchedProcess {
     if (word === 'ready') {
       this.#takeLease();
     } else if (word === 'pid') {
-      // Its start time follows; 0 fits no process, so nothing is ever sent to one that could not be told apart.
-      this.#identity = { pid: Number(rest), startTime: 0, bootId: bootId() };
-    } else if (word === 'stat' && this.#identity !== undefined) {
-      this.#identity = { ...this.#identity, startTime: parseStat(rest)?.startTime ?? 0 };
+      this.#identity = identifyChild(Number(rest));
+      const pipe = this.#keeper.stdout;
+      // Both ways: Node gives a child's pipe as a socket, whatever its type says.
+      if (pipe instanceof Socket && this.#failure === undefined) pipe.write('known\n');
       this.#onStarted?.();
     } else if (word === 'exit') {
       const exit = parseExit(rest);
@@ -187,18 +187,15 @@ export class LaunchedProcess {
     }
   }
 
-  /** Joins the lease that the keeper has made; it then lets go of its own end. */
+  /** Joins the lease that the keeper has made. */
   #takeLease(): void {
-    const pipe = this.#keeper.stdout;
     try {
       this.#lease = openLease(this.#leasePath);
-      // Both ways: Node gives a child's pipe as a socket, whatever its type says.
-      if (pipe instanceof Socket) pipe.write('held\n');
     } catch (error) {
       // Nobody holds the lease when the pipe ends as well: the keeper ends the program.
       this.#failure = error as Error;
       this.#onStarted?.();
-      pipe?.destroy();
+      this.#keeper.stdout?.destroy();
     }
     this.#onLeased();
   }

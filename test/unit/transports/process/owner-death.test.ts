@@ -27,6 +27,18 @@ test('an owner killed with SIGKILL takes program and keeper along, and the prune
   expect(await readExit(at.file('exit'))).toEqual({ signal: 'SIGKILL', by: 'lease' });
 });
 
+test('without owner and keeper the program ends as well, and the prune command runs', async () => {
+  const owner = startOwner(at.options(['sleep', '100'], { prune: ['touch', at.file('pruned')] }));
+  await owner.next();
+  const { child, keeper } = JSON.parse(await owner.next()) as Started;
+  // It can do nothing about the keeper's end.
+  owner.process.kill('SIGSTOP');
+  process.kill(keeper.pid, 'SIGKILL');
+  owner.process.kill('SIGKILL');
+  await waitGone(child, { timeoutMs: 5000 });
+  await until('the prune command has run', () => readdirSync(at.folder).includes('pruned'));
+});
+
 test('an owner killed at any moment of a launch leaves no process', async () => {
   writeFileSync(at.file('followed'), '');
   for (let round = 0; round < 12; round++) {
