@@ -1,6 +1,7 @@
 export { errorCodes, VmError, type ErrorCode, type ErrorFacts } from './errors.ts';
-export { Vm } from './sandbox/vm.ts';
+export { Vm, type VmRemoveOptions } from './sandbox/vm.ts';
 export { VmGuest } from './sandbox/vm-guest.ts';
+export type { BroughtBack } from './sandbox/bring-back.ts';
 export { stopVm, type VmStopOptions } from './sandbox/stop-vm.ts';
 export type { VmOptions } from './sandbox/vm-options.ts';
 export {
@@ -29,7 +30,7 @@ export type { VmStatistics, WatchStatisticsOptions } from './sandbox/statistics.
 export type { LogFacts, Logger } from './sandbox/telemetry.ts';
 export type { Phase, VmEvent, VmEventListener } from './sandbox/events.ts';
 export { inspectVm, removeVm, type VmInspection, type VmSummary } from './sandbox/inspect.ts';
-export type { AttachResult } from './sandbox/attach-device.ts';
+export type { AttachResult, DetachOptions } from './sandbox/attach-device.ts';
 export type { CommitOptions } from './sandbox/commit.ts';
 export type { ScratchSpec } from './sandbox/scratch.ts';
 export type { AttachedDevice, DeviceSpec, DiskSpec, FolderSpec, WithoutId } from './sandbox/device-spec.ts';
@@ -62,9 +63,11 @@ export {
   type RootImageInUse,
 } from './sandbox/root-images.ts';
 export { saveImage, type SaveImageOptions } from './sandbox/save-image.ts';
+export type { SaveFormat } from './images/roots/save.ts';
 export { listImageUse, removeImageOf, unusedImages, type ImageInUse } from './sandbox/images.ts';
 export type { CopyOptions, CopyOutOptions } from './sandbox/copy/copy.ts';
 export type { CopyLimits } from './sandbox/copy/archive-rules.ts';
+export type { FolderConflict } from './sandbox/copy/merge.ts';
 export type {
   CopiedFiles,
   Exec,
@@ -137,6 +140,7 @@ export type {
 } from './hypervisors/launch-plan.ts';
 export { buildDefaultImage, type BuildOptions } from './images/build.ts';
 export { listImages } from './images/store.ts';
+export type { MirrorOptions } from './images/mirror/mirror.ts';
 export type { Credentials } from './images/registry/credentials.ts';
 export type { PullOptions } from './images/registry/pull.ts';
 export type { PackageBuildOptions } from './images/roots/build-root.ts';

@@ -32,10 +32,10 @@ export async function labModules(release: string): Promise<KernelModule[]> {
   const scratch = await mkdtemp(path.join(tmpdir(), 'polyvisor-lab-'));
   const scope = { scratch, signal: undefined, report: (): void => undefined };
   try {
-    const { kernel, lists } = await resolvePackages(scope);
+    const { kernel, source } = await resolvePackages(scope);
     const store = path.join(places().images, '.packages');
     await mkdir(store, { recursive: true, mode: 0o700 });
-    const folder = await unpackPackage(await obtainPackage(kernel, lists, store, scope), kernel.name, scope);
+    const folder = await unpackPackage(await obtainPackage(kernel, source, store, scope), kernel.name, scope);
     const [found] = await readdir(path.join(folder, 'lib', 'modules'));
     if (found !== release) throw new Error(`the lab boots kernel ${release}, and the package holds ${found}`);
     return await resolveModules(path.join(folder, 'lib', 'modules', release), hostModules, () => {

@@ -144,6 +144,12 @@ export const commandList: readonly CommandEntry[] = [
     load: async () => (await import('./commands/cp.ts')).cp(),
   },
   {
+    name: 'sync',
+    group: 'Work in a VM',
+    summary: "bring this host's folders up to the guest's copies",
+    load: async () => (await import('./commands/sync.ts')).sync(),
+  },
+  {
     name: 'ls',
     aliases: ['ps', 'list'],
     group: 'Look at VMs',

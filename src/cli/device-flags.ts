@@ -1,11 +1,12 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { VmError } from '../errors.ts';
 import type { DeviceSpec } from '../sandbox/device-spec.ts';
-import { parseDisk, parseFolder, parseNet } from '../sandbox/device-text.ts';
+import { parseDisk, parseFolder, parseMount, parseNet } from '../sandbox/device-text.ts';
 
 /** What a command line says about devices that a VM starts with. */
 export interface DeviceFlags {
   volume?: DeviceSpec[];
+  mount?: DeviceSpec[];
   disk?: DeviceSpec[];
   net?: DeviceSpec[];
 }
@@ -20,6 +21,12 @@ export function addDeviceFlags(command: Command): Command {
       ).argParser(collecting(parseFolder)),
     )
     .addOption(
+      new Option(
+        '--mount <folder>',
+        'the same as type=bind,source=HOST,target=GUEST[,readonly] [,driver=virtio-fs|virtio-9p][,id=ID] (repeatable)',
+      ).argParser(collecting(parseMount)),
+    )
+    .addOption(
       new Option('--disk <file>', 'a disk, FILE[:qcow2][:ro]; raw and writable by default (repeatable)').argParser(
         collecting(parseDisk),
       ),
@@ -32,8 +39,8 @@ export function addDeviceFlags(command: Command): Command {
 }
 
 /** All devices of a command line, undefined when it names none. */
-export function devicesOf({ volume = [], disk = [], net = [] }: DeviceFlags): DeviceSpec[] | undefined {
-  const all = [...disk, ...net, ...volume];
+export function devicesOf({ volume = [], mount = [], disk = [], net = [] }: DeviceFlags): DeviceSpec[] | undefined {
+  const all = [...disk, ...net, ...volume, ...mount];
   return all.length === 0 ? undefined : all;
 }
 

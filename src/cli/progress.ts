@@ -38,7 +38,8 @@ export function openProgress(target: ProgressTarget): Progress {
   return {
     onBuildEvent,
     onImportEvent: ({ phase, message, done, total }) => {
-      if (phase !== 'done') line.step(message, progressOf(done, total));
+      if (phase === 'notice') line.note(message);
+      else if (phase !== 'done') line.step(message, progressOf(done, total));
     },
     onEvent: (event) => {
       if (event.type === 'notice') line.note(event.message);

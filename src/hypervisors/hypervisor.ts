@@ -258,6 +258,8 @@ export interface HypervisorModule {
   readonly unpacksImage?: true;
   /** it boots kernels as a distribution packs them (bzImage), and no uncompressed ones */
   readonly bzImageOnly?: true;
+  /** it boots uncompressed kernels (ELF), and some of its versions nothing else */
+  readonly bootsElf?: true;
   /** Pure: what the VMM would be told. `binary` is the VMM's path as found by `probe`. */
   plan(context: VmContext, binary: string): LaunchPlan;
   driver(context: VmContext): Driver;

@@ -2,34 +2,26 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VmError } from '../errors.ts';
 import { runTool, type ToolOptions, type ToolResult } from './host-tool.ts';
-
-/** A Debian package as the lists describe it. */
-export interface AptPackage {
-  name: string;
-  version: string;
-  /** names that it depends on, versions and alternatives left out */
-  depends: string[];
-  sha256: string;
-  size: number;
-}
+import { type DebianPackage, dependencies, type PackageSource } from './package-source.ts';
 
 /** Where apt reads its lists: the host's own, or fresh ones in a folder of ours. */
-export interface AptLists {
+interface AptLists {
   /** options that go before apt's command */
   options: string[];
 }
 
 /** What to tell a user whose host has no apt. */
-export const aptAdvice =
+const aptAdvice =
   "The default guest is made from Debian packages with apt-get, apt-cache and dpkg-deb: build it on Debian 12 or newer, or use this host's kernel (`--kernel host`), or a kernel and an initrd of your own.";
 
-export const hostLists: AptLists = { options: [] };
+/** The host's own lists, which may be old or missing. */
+export const hostSource: PackageSource = sourceOf({ options: [] }, true);
 
 /**
  * Fetches the lists of the host's package sources into a folder, which needs no root.
  * @throws {VmError} HOST_MISSING, ABORTED; IMAGE_BUILD_FAILED with apt's words
  */
-export async function fetchLists(folder: string, signal?: AbortSignal): Promise<AptLists> {
+export async function freshSource(folder: string, signal?: AbortSignal): Promise<PackageSource> {
   const state = join(folder, 'state');
   const cache = join(folder, 'cache');
   await mkdir(join(state, 'lists', 'partial'), { recursive: true });
@@ -40,19 +32,19 @@ export async function fetchLists(folder: string, signal?: AbortSignal): Promise<
   const lists = { options };
   const result = await apt('apt-get', lists, ['update'], { signal });
   if (result.exitCode !== 0) throw failed('the package lists cannot be fetched', result);
-  return lists;
+  return sourceOf(lists, false);
 }
 
-/**
- * Looks a package up, in the version that apt would install.
- * @returns undefined when the lists don't have it
- * @throws {VmError} HOST_MISSING, ABORTED, IMAGE_BUILD_FAILED
- */
-export async function findPackage(
-  name: string,
-  lists: AptLists,
-  signal?: AbortSignal,
-): Promise<AptPackage | undefined> {
+function sourceOf(lists: AptLists, mayBeOld: boolean): PackageSource {
+  return {
+    mayBeOld,
+    find: (name, signal) => findPackage(name, lists, signal),
+    download: (wanted, folder, options) => downloadPackage(wanted, folder, lists, options),
+  };
+}
+
+/** In the version that apt would install. */
+async function findPackage(name: string, lists: AptLists, signal?: AbortSignal): Promise<DebianPackage | undefined> {
   const result = await apt('apt-cache', lists, ['show', '--no-all-versions', name], { signal });
   if (result.exitCode !== 0) return undefined;
   const fields = new Map(result.stdout.split('\n\n', 1)[0]?.split('\n').map(splitField) ?? []);
@@ -63,16 +55,12 @@ export async function findPackage(
   return { name, version, depends: dependencies(fields.get('Depends') ?? ''), sha256: sha256.toLowerCase(), size };
 }
 
-/**
- * Downloads a package into a folder, which must be empty; apt names the file.
- * @param onPercent told how far the download is, 0 to 100
- * @throws {VmError} HOST_MISSING, ABORTED; IMAGE_BUILD_FAILED with apt's words
- */
-export async function downloadPackage(
-  wanted: AptPackage,
+/** apt names the file. */
+async function downloadPackage(
+  wanted: DebianPackage,
   folder: string,
   lists: AptLists,
-  options: { signal?: AbortSignal | undefined; onPercent?: (percent: number) => void } = {},
+  options: { signal?: AbortSignal | undefined; onPercent?: (percent: number) => void },
 ): Promise<void> {
   const onLine = (line: string): void => {
     const percent = /^dlstatus:\d+:([\d.]+):/.exec(line)?.[1];
@@ -102,10 +90,6 @@ function apt(
 function splitField(line: string): [string, string] {
   const at = line.indexOf(':');
   return [line.slice(0, at), line.slice(at + 1).trim()];
-}
-
-function dependencies(text: string): string[] {
-  return text.split(',').flatMap((item) => /^\s*([a-z0-9][a-z0-9+.-]*)/.exec(item)?.[1] ?? []);
 }
 
 function failed(what: string, result: ToolResult): VmError {

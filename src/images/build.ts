@@ -1,10 +1,11 @@
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VmError } from '../errors.ts';
 import { assembleGuest } from './assemble.ts';
 import { sha256 } from './file-record.ts';
 import { defaultImageName, manifestVersion, type BuildEvent, type GuestImage, type PackageRecord } from './image.ts';
 import { unpackKernel } from './kernel.ts';
+import { checkedMirror, type MirrorOptions, mirrorOfEnvironment } from './mirror/mirror.ts';
 import {
   obtainPackage,
   prunePackages,
@@ -26,16 +27,22 @@ export interface BuildOptions {
   signal?: AbortSignal | undefined;
   /** make it again although it is there */
   force?: boolean | undefined;
+  /**
+   * take the packages from a mirror by HTTPS, and not by the host's apt; default: what `POLYVISOR_MIRROR` says, else apt, and a mirror where there is
+   * no apt
+   */
+  mirror?: MirrorOptions | undefined;
 }
 
 /**
  * Makes the default guest from Debian packages and the agent, without root, unless the very same is in the cache. Equal packages and
  * an equal agent give equal bytes. Whatever ends the build, no half-made image is left; two builds at once don't disturb each other.
- * @throws {VmError} HOST_MISSING when apt or dpkg-deb is missing; FILE_NOT_FOUND when the agent is; UNSUPPORTED on an architecture without
+ * @throws {VmError} HOST_MISSING when apt is missing and a mirror could not be trusted, or a tool to unpack; INVALID_ARGUMENT; TIMEOUT; FILE_NOT_FOUND when the agent is; UNSUPPORTED on an architecture without
  *   a default guest; ABORTED; IMAGE_BUILD_FAILED for the rest, with the tool's own words; IO
  */
 export async function buildDefaultImage(options: BuildOptions): Promise<GuestImage> {
   const { cacheFolder, signal, force = false } = options;
+  const mirror = checkedMirror(options.mirror ?? mirrorOfEnvironment());
   await describeAgent(options.agentPath);
   const agent = await readFile(options.agentPath);
   const scratch = await openScratch(cacheFolder).catch((cause: NodeJS.ErrnoException) => {
@@ -45,7 +52,7 @@ export async function buildDefaultImage(options: BuildOptions): Promise<GuestIma
       cause,
     });
   });
-  const scope: BuildScope = { scratch, signal, report: (event) => options.onEvent?.(event) };
+  const scope: BuildScope = { scratch, signal, mirror, report: (event) => options.onEvent?.(event) };
   try {
     const packages = await resolvePackages(scope);
     const key = imageKey(packages, agent);
@@ -79,7 +86,8 @@ async function build(
   const kernelFolder = await unpackPackage(kernelFile, packages.kernel.name, scope);
   const busyboxFolder = await unpackPackage(busyboxFile, packages.busybox.name, scope);
 
-  const kernelRelease = await onlyEntry(join(kernelFolder, 'lib', 'modules'));
+  const modules = await firstThere(kernelFolder, 'usr/lib/modules', 'lib/modules');
+  const kernelRelease = await onlyEntry(modules);
   const image = await readFile(join(kernelFolder, 'boot', `vmlinuz-${kernelRelease}`));
   const records = [packages.kernel, packages.busybox].map(({ name, version, sha256: hash, size }): PackageRecord => ({
     name,
@@ -91,8 +99,8 @@ async function build(
     name: defaultImageName,
     key: imageKey(packages, agent),
     kernel: { image, elf: unpackKernel(image), release: kernelRelease },
-    moduleFolder: join(kernelFolder, 'lib', 'modules', kernelRelease),
-    busybox: join(busyboxFolder, 'bin', 'busybox'),
+    moduleFolder: join(modules, kernelRelease),
+    busybox: await firstThere(busyboxFolder, 'usr/bin/busybox', 'bin/busybox'),
     agent,
     packages: records,
   };
@@ -111,14 +119,13 @@ async function obtainBoth(
     packages: GuestPackages,
   ): Promise<{ packages: GuestPackages; kernelFile: string; busyboxFile: string }> => ({
     packages,
-    kernelFile: await obtainPackage(packages.kernel, packages.lists, store, scope),
-    busyboxFile: await obtainPackage(packages.busybox, packages.lists, store, scope),
+    kernelFile: await obtainPackage(packages.kernel, packages.source, store, scope),
+    busyboxFile: await obtainPackage(packages.busybox, packages.source, store, scope),
   });
   try {
     return await obtain(wanted);
   } catch (reason) {
-    if (!(reason instanceof VmError) || reason.code !== 'IMAGE_BUILD_FAILED' || wanted.lists.options.length > 0)
-      throw reason;
+    if (!(reason instanceof VmError) || reason.code !== 'IMAGE_BUILD_FAILED' || !wanted.source.mayBeOld) throw reason;
     const fresh = await resolvePackages(scope, true).catch(() => undefined);
     scope.signal?.throwIfAborted();
     if (
@@ -128,6 +135,15 @@ async function obtainBoth(
       throw reason;
     return obtain(fresh);
   }
+}
+
+/** Since Debian 13 packages have below `usr` what they had beside it. @throws {VmError} IMAGE_BUILD_FAILED */
+async function firstThere(folder: string, ...places: string[]): Promise<string> {
+  for (const place of places) {
+    const path = join(folder, place);
+    if ((await stat(path).catch(() => undefined)) !== undefined) return path;
+  }
+  throw new VmError('IMAGE_BUILD_FAILED', `the package holds no ${places.join(' and no ')}`);
 }
 
 async function onlyEntry(folder: string): Promise<string> {

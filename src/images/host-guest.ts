@@ -1,4 +1,4 @@
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat } from 'node:fs/promises';
 import { release as runningRelease } from 'node:os';
 import { join } from 'node:path';
 import { VmError } from '../errors.ts';
@@ -8,11 +8,10 @@ import type { BuildOptions } from './build.ts';
 import { isStaticProgram } from './elf.ts';
 import { sha256 } from './file-record.ts';
 import { type GuestImage, hostImageName, manifestVersion } from './image.ts';
-import { elfKernel, kernelPayload, unpackKernel } from './kernel.ts';
+import { kernelElf } from './kernel-elf.ts';
 import type { BuildScope } from './packages.ts';
 import { recipeHash } from './recipe.ts';
 import { cachedImage, describeAgent, openScratch } from './store.ts';
-import { unpackFile } from './unpack-file.ts';
 
 /** A kernel of a Linux that is installed somewhere. */
 export interface InstalledKernel {
@@ -87,7 +86,7 @@ export async function buildHostGuest(options: HostGuestOptions): Promise<GuestIm
   });
   const scope: BuildScope = { scratch, signal, report: (event) => options.onEvent?.(event) };
   try {
-    const kernel = { image, elf: await unpackAny(image, scope), release };
+    const kernel = { image, elf: await kernelElf(image, scope), release };
     const parts = { name: hostImageName, key, kernel, moduleFolder: modules, busybox, agent, packages: [] };
     const made = await assembleGuest(cacheFolder, parts, scope, force);
     scope.report({ phase: 'done', message: made.folder });
@@ -98,19 +97,6 @@ export async function buildHostGuest(options: HostGuestOptions): Promise<GuestIm
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
-}
-
-/** The ELF kernel, also of one that is packed by zstd or xz, as Ubuntu, Fedora and Debian 13 have it; undefined where there is none. */
-async function unpackAny(image: Buffer, scope: BuildScope): Promise<Buffer | undefined> {
-  const payload = kernelPayload(image);
-  if (payload === undefined) return undefined;
-  const suffix =
-    payload.readUInt32LE(0) === 0xfd2f_b528 ? 'zst' : payload.toString('latin1', 1, 5) === '7zXZ' ? 'xz' : '';
-  if (suffix === '') return unpackKernel(image);
-  const packed = join(scope.scratch, `kernel.${suffix}`);
-  // Its length stands behind it, which is no part of the packed stream.
-  await writeFile(packed, payload.subarray(0, -4));
-  return elfKernel(await unpackFile(packed, scope));
 }
 
 /** A busybox of the host that runs in a guest, where there is no library: a static one. */

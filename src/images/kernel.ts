@@ -40,9 +40,18 @@ export function elfKernel(unpacked: Buffer): Buffer {
   return unpacked.subarray(0, elfLength(unpacked));
 }
 
+/** Its length is in its own end. */
+function gunzipped(payload: Buffer): Buffer {
+  try {
+    return gunzipSync(payload, { maxOutputLength: maxKernel });
+  } catch (cause) {
+    throw new VmError('FILE_INVALID', "the kernel image can't be unpacked", { cause });
+  }
+}
+
 function unpack(payload: Buffer | undefined): Buffer | undefined {
   if (payload === undefined) return undefined;
-  if (payload.readUInt16BE(0) === 0x1f8b) return gunzipSync(payload, { maxOutputLength: maxKernel });
+  if (payload.readUInt16BE(0) === 0x1f8b) return gunzipped(payload);
   if (!isLegacyLz4(payload)) return undefined;
   // The length unpacked follows the packed kernel.
   const size = payload.readUInt32LE(payload.length - 4);

@@ -12,7 +12,7 @@ const maxBytes = 512 << 20;
  * The content of a packed file: `.xz` (Debian 13, Fedora), `.zst` (Ubuntu, Arch) or `.gz`. The file stays as it is.
  * @throws {VmError} HOST_MISSING without the program xz or zstd; IMAGE_BUILD_FAILED with its words; FILE_UNREADABLE, ABORTED
  */
-export async function unpackFile(path: string, scope: BuildScope): Promise<Buffer> {
+export async function unpackFile(path: string, scope: Pick<BuildScope, 'scratch' | 'signal'>): Promise<Buffer> {
   if (path.endsWith('.gz')) return gunzipSync(await readFile(path), { maxOutputLength: maxBytes });
   const [program, ...args] = path.endsWith('.xz') ? ['xz', '-dc', '--', path] : ['zstd', '-dcqf', '--', path];
   const folder = await mkdtemp(join(scope.scratch, 'unpacked-file-'));

@@ -13,6 +13,11 @@ export async function readAttached(stateFolder: string): Promise<readonly Attach
   return (await readStored(file, stateFolder)).devices;
 }
 
+/** Those that its VMM has: all but folders of which the guest has copies. @throws {VmError} STATE_INVALID */
+export async function readPlugged(stateFolder: string): Promise<readonly AttachedDevice[]> {
+  return (await readAttached(stateFolder)).filter(({ copied }) => copied === undefined);
+}
+
 export async function writeAttached(stateFolder: string, devices: readonly AttachedDevice[]): Promise<void> {
   await writeStored(file, stateFolder, { devices });
 }

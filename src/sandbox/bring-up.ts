@@ -18,7 +18,8 @@ import type { AgentLink } from './agent-link.ts';
 import { awaitGuest, turnedMac } from './boot.ts';
 import { writeAttached } from './attached.ts';
 import { contextOf, pruneCommand, storeConfig } from './context.ts';
-import { bringIn, type CopiedFolder } from './copied-folders.ts';
+import { bringIn } from './bring-in.ts';
+import { asAttached, type CopiedFolder } from './copied-folders.ts';
 import type { AttachedDevice } from './device-spec.ts';
 import type { Phase } from './events.ts';
 import { folderDisk } from './folder-image.ts';
@@ -165,7 +166,10 @@ export async function bootUp(
   const devices = freshMacs ? given.map((one) => withOwnMac(one, held.id)) : given;
   const { accels, unpacksImage } = await loadDriver(hypervisor.type);
   const image = assetPath(context.config, 'image');
-  if (unpacksImage === true && image !== undefined) await unpackImage(image, vmFiles.root(context.stateFolder), call);
+  if (unpacksImage === true && image !== undefined) {
+    const lost = await unpackImage(image, vmFiles.root(context.stateFolder), call);
+    if (lost > 0) report('create', `${lost} files of ${image} have lost extended attributes (docs/images.md)`);
+  }
   await hypervisor.create(call);
   const disk = held.scratch && (await scratchDisk(context.stateFolder, held.scratch, call));
   if (disk !== undefined) await hypervisor.addDevice(disk);
@@ -173,7 +177,7 @@ export async function bootUp(
     await hypervisor.addDevice(await folderDisk(context.stateFolder, folder, call));
   // A snapshot has those that there were.
   if (restoreFrom === undefined) for (const { device } of devices) await hypervisor.addDevice(device);
-  await writeAttached(context.stateFolder, devices);
+  await writeAttached(context.stateFolder, [...devices, ...held.folders.map(asAttached)]);
   report('start', `starting ${hypervisor.type}${accels.length > 0 ? ` (${accel})` : ''}`);
   if (restoreFrom !== undefined) {
     let unwatched: Promise<void> | undefined;
@@ -229,7 +233,7 @@ export async function bootUp(
   await unwatched;
   try {
     for (const attached of devices) await setUpInGuest(link.agent, attached, context.config, call);
-    await bringIn(link.agent, held.folders, call);
+    await bringIn(context.stateFolder, link.agent, held.folders, call);
   } catch (error) {
     await link.close();
     throw error;

@@ -1,12 +1,9 @@
 import { stat } from 'node:fs/promises';
-import type { CallOptions } from '../config/call-options.ts';
 import { fileError } from '../config/file-error.ts';
 import { VmError } from '../errors.ts';
-import type { GuestAgent } from '../guest/agent.ts';
+import type { FsDevice } from '../hypervisors/device.ts';
 import type { HypervisorModule } from '../hypervisors/hypervisor.ts';
-import { copyIn, copyOut } from './copy/copy.ts';
 import type { AttachedDevice } from './device-spec.ts';
-import { mountFolderImage } from './folder-image.ts';
 
 /** A folder of this host that a VM gets a copy of, since its VMM shares none. */
 export interface CopiedFolder {
@@ -16,8 +13,13 @@ export interface CopiedFolder {
   /** absolute path in the guest */
   mountAt: string;
   readOnly: boolean;
-  /** an image of it, which the guest mounts; or its files, which are copied back when the VM is stopped */
+  /** an image of it, which the guest mounts; or its files, which are copied back */
   as: 'image' | 'files';
+}
+
+/** Whether a VMM shares folders of this host with its guests. @param hasRoot whether the VM has a root image */
+export function sharesFolders({ bootsGuest, capabilities }: HypervisorModule, hasRoot: boolean): boolean {
+  return bootsGuest ? capabilities.devices.fs.start === true : !hasRoot;
 }
 
 /**
@@ -26,11 +28,12 @@ export interface CopiedFolder {
  */
 export async function copiedFolders(
   devices: readonly AttachedDevice[],
-  { type, bootsGuest, capabilities }: HypervisorModule,
+  module: HypervisorModule,
   hasRoot: boolean,
   tell: (notice: string) => void,
 ): Promise<{ devices: AttachedDevice[]; folders: CopiedFolder[] }> {
-  const shares = bootsGuest ? capabilities.devices.fs.start === true : !hasRoot;
+  const { type, bootsGuest } = module;
+  const shares = sharesFolders(module, hasRoot);
   const folders: CopiedFolder[] = [];
   const others: AttachedDevice[] = [];
   for (const attached of devices) {
@@ -41,10 +44,7 @@ export async function copiedFolders(
       continue;
     }
     const { id, path, readOnly } = device;
-    const found = await stat(path).catch((error: unknown) => {
-      throw fileError(error, 'path', path);
-    });
-    if (!found.isDirectory()) throw new VmError('FILE_INVALID', `${path} is no folder`, { path, field: 'path' });
+    await requireFolder(device);
     if (folders.some((other) => other.mountAt === mountAt))
       throw new VmError('INVALID_ARGUMENT', `two folders are to be at ${mountAt}`, { field: 'mountAt' });
     const as = readOnly && bootsGuest ? 'image' : 'files';
@@ -52,32 +52,30 @@ export async function copiedFolders(
     tell(
       readOnly
         ? `${type} shares no folders: ${mountAt} is a copy of ${path} as it is now`
-        : `${type} shares no folders: ${path} is copied to ${mountAt}, and back when the VM is stopped`,
+        : `${type} shares no folders: ${path} is copied to ${mountAt}, and back when the VM is stopped or removed`,
     );
   }
   return { devices: others, folders };
 }
 
-/** Gives the guest its folders. @throws {VmError} AGENT_FAILED with what the guest said; as `copyIn` does */
-export async function bringIn(agent: GuestAgent, folders: readonly CopiedFolder[], call: CallOptions): Promise<void> {
-  for (const { id, path, mountAt, readOnly, as } of folders) {
-    if (as === 'image') {
-      await mountFolderImage(agent, id, mountAt, call);
-      continue;
-    }
-    await makeFolder(agent, mountAt, call);
-    await copyIn(agent, `${path}/.`, mountAt, call);
-    if (readOnly) await closeFolder(agent, mountAt, call);
-  }
+/** @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE; FILE_INVALID for what is no folder */
+export async function requireFolder({ path }: FsDevice): Promise<void> {
+  const found = await stat(path).catch((error: unknown) => {
+    throw fileError(error, 'path', path);
+  });
+  if (!found.isDirectory()) throw new VmError('FILE_INVALID', `${path} is no folder`, { path, field: 'path' });
 }
 
-/**
- * Copies what the guest has in its folders back to this host: what is new or has changed there replaces what is here; what was removed there
- * stays here. Nothing of it goes anywhere but into these folders, whatever links the guest has made.
- * @throws {VmError} as `copyOut` does
- */
-export async function bringBack(agent: GuestAgent, folders: readonly CopiedFolder[], call: CallOptions): Promise<void> {
-  for (const { path, mountAt, readOnly } of folders) if (!readOnly) await copyOut(agent, `${mountAt}/.`, path, call);
+/** A copied folder as `inspect` and `attach` have devices: the VMM knows nothing of it. */
+export function asAttached({ id, path, mountAt, readOnly, as }: CopiedFolder): AttachedDevice {
+  return { device: { kind: 'fs', id, path, tag: id, readOnly }, mountAt, copied: as };
+}
+
+/** The same again of what was attached; undefined for a device that the VMM has. */
+export function asCopied({ device, mountAt, copied }: AttachedDevice): CopiedFolder | undefined {
+  if (device.kind !== 'fs' || mountAt === undefined || copied === undefined) return undefined;
+  const { id, path, readOnly } = device;
+  return { id, path, mountAt, readOnly, as: copied };
 }
 
 /** @throws {VmError} UNSUPPORTED for a VM that has an image of a folder, which goes with it */
@@ -88,17 +86,4 @@ export function refuseFolderImages(folders: readonly CopiedFolder[], operation: 
     operation,
     advice: 'Copy the folder into the running VM (`polyvisor cp`) instead of naming it at the start.',
   });
-}
-
-/** Needs no program of the guest: an archive that holds the folders alone. */
-async function makeFolder(agent: GuestAgent, folder: string, call: CallOptions): Promise<void> {
-  const { folderArchive } = await import('./folder-image.ts');
-  await agent.putFiles(folderArchive(folder), '/', call);
-}
-
-async function closeFolder(agent: GuestAgent, folder: string, call: CallOptions): Promise<void> {
-  const script = 'mount -o bind "$1" "$1" && mount -o remount,bind,ro "$1"';
-  const { exitCode, stderr } = await agent.exec(['/bin/sh', '-c', script, 'sh', folder], { signal: call.signal });
-  if (exitCode !== 0)
-    throw new VmError('AGENT_FAILED', `the guest can't close ${folder} to writers: ${stderr.trim().slice(0, 300)}`);
 }

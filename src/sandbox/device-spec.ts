@@ -48,6 +48,8 @@ export interface AttachedDevice {
   device: NamedDevice;
   /** where the guest has mounted a folder */
   mountAt?: string | undefined;
+  /** of a folder that the VMM doesn't share: the guest has an image of it, or its files */
+  copied?: 'image' | 'files' | undefined;
 }
 
 const prefixes: Readonly<Record<NamedDevice['kind'], string>> = {

@@ -6,7 +6,7 @@ import { VmError } from '../errors.ts';
 import { TemplateStore } from '../factory/template-store.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { readHostFacts } from '../config/host.ts';
-import { readAttached } from './attached.ts';
+import { readPlugged } from './attached.ts';
 import { bringDown, bringUp, type RunningVm, type VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { HeldVm } from './held-vm.ts';
@@ -61,7 +61,7 @@ export async function forkVm(held: HeldVm, count: number, options: ForkOptions):
         operation: 'fork',
       });
     const { vcpus, memoryMiB = config.memoryMiB, image } = record;
-    const devices = await readAttached(stateFolder);
+    const devices = await readPlugged(stateFolder);
     const store = new TemplateStore();
     const [host, module] = await Promise.all([readHostFacts(), loadDriver(held.hypervisor.type)]);
     const confinement = await chooseConfinement(module, options.confinement, () => undefined);

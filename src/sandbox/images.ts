@@ -4,6 +4,7 @@ import { agentBinary } from '../config/package-files.ts';
 import { VmError } from '../errors.ts';
 import { TemplateStore } from '../factory/template-store.ts';
 import { defaultImageName, type GuestImage, hostImageName } from '../images/image.ts';
+import { pruneKernelFiles } from '../images/kernel-elf.ts';
 import { imagesMeant, removeImage } from '../images/remove.ts';
 import { findImage, listImages } from '../images/store.ts';
 import { places } from '../state/paths.ts';
@@ -85,6 +86,12 @@ export async function unusedImages(
     .filter(({ usedBy }) => usedBy.every((name) => ignoring.includes(name)))
     .filter(({ isCurrent }) => all || !isCurrent)
     .map(({ image }) => image);
+}
+
+/** Removes kernels that were unpacked of files that users named, and that no VM and no template has. @throws {VmError} IO */
+export async function pruneKernels(): Promise<void> {
+  const used = [...(await kernelsByVm()), ...(await kernelsByTemplate())].map(({ kernel }) => kernel);
+  await pruneKernelFiles(places().kernels, new Set(used));
 }
 
 /** A clone's VMM reads the files that its template was booted from. */

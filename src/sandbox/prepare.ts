@@ -1,3 +1,4 @@
+import { isAbsolute } from 'node:path';
 import { assetPath } from '../config/assets.ts';
 import { checkAssets } from '../config/check-assets.ts';
 import { completeConfig, type DefaultGuest } from '../config/complete.ts';
@@ -50,10 +51,11 @@ export async function prepare(
   const module = await loadDriver(options.hypervisor);
   const [at, host] = [places(), await readHostFacts()];
   const { input: given, stored, usesHostKernel } = await givenConfig(options.config, at);
-  const input = await withSharing(given, options.devices, module.fields);
+  const shared = await withSharing(given, options.devices, module.fields);
   const facts = { fields: module.fields, host };
-  const needsGuest = module.bootsGuest && lacksGuest(input);
-  const checked = completeConfig(input, facts, needsGuest ? standIn : undefined);
+  const needsGuest = module.bootsGuest && lacksGuest(shared);
+  const checked = completeConfig(shared, facts, needsGuest ? standIn : undefined);
+  const input = module.bootsElf === true ? await withElfKernel(shared, at, options, report) : shared;
   const root = needsGuest ? assetPath(input, 'image') : undefined;
   const unpacked = module.unpacksImage === true ? assetPath(input, 'image') : undefined;
   if (unpacked !== undefined) await requireUnpackable(unpacked, module.type);
@@ -77,6 +79,22 @@ export async function prepare(
   );
   if (notice !== undefined) options.onEvent({ type: 'notice', message: notice });
   return { ...decided, accel };
+}
+
+/** A kernel as a distribution packs it is unpacked for a VMM that wants it so. One with a digest of its own stays as it is. */
+async function withElfKernel(
+  input: VmConfigInput,
+  at: Places,
+  { call }: SplitOptions,
+  report: (phase: Phase, message: string) => void,
+): Promise<VmConfigInput> {
+  const { kernel } = input;
+  if (kernel === undefined || !isAbsolute(kernel)) return input;
+  const { elfKernelFile } = await import('../images/kernel-elf.ts');
+  const elf = await elfKernelFile(kernel, at.kernels, call);
+  if (elf === kernel) return input;
+  report('image', `${kernel} is booted as the ELF kernel that is in it`);
+  return { ...input, kernel: elf };
 }
 
 /** A user who names neither a kernel nor an initrd gets ours, in front of the user's root image if there is one. */

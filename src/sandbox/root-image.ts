@@ -72,13 +72,13 @@ export async function requireUnpackable(image: string, hypervisor: string): Prom
   );
 }
 
-/** Puts the files of an image into a folder. @throws {VmError} UNSUPPORTED, IMAGE_INVALID, FILE_UNREADABLE, IO, ABORTED */
-export async function unpackImage(image: string, folder: string, { signal }: CallOptions): Promise<void> {
+/** Puts the files of an image into a folder. @returns how many have lost extended attributes @throws {VmError} as `unpackRoot` does */
+export async function unpackImage(image: string, folder: string, { signal }: CallOptions): Promise<number> {
   const { unpackRoot } = await import('../images/roots/unpack-root.ts');
   const { size } = await stat(image).catch((error: unknown) => {
     throw fileError(error, 'image', image);
   });
-  await unpackRoot({ file: image, offset: 0, size }, folder, signal);
+  return unpackRoot({ file: image, offset: 0, size }, folder, signal);
 }
 
 async function headOf(image: string): Promise<Buffer> {

@@ -8,7 +8,7 @@ import { VmError } from '../errors.ts';
 import { markFolder } from '../factory/file-mark.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { places } from '../state/paths.ts';
-import { readAttached } from './attached.ts';
+import { readPlugged } from './attached.ts';
 import type { VmToBe } from './bring-up.ts';
 import { chooseConfinement } from './choose-confinement.ts';
 import type { HeldVm } from './held-vm.ts';
@@ -69,7 +69,7 @@ export async function saveVm(held: HeldVm, folder: string, options: SnapshotOpti
     try {
       const { config, accel } = held.context;
       const assets = await assetHashes(config);
-      const devices = await readAttached(held.context.stateFolder);
+      const devices = await readPlugged(held.context.stateFolder);
       if (ran) await pauseVm(held, call);
       try {
         await held.hypervisor.save(target, { ...call, onProgress });

@@ -3,7 +3,7 @@ import { validateName } from '../config/names.ts';
 import type { Hypervisor } from '../hypervisors/hypervisor.ts';
 import { VmStore } from '../state/store.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
-import { bringBack } from './copied-folders.ts';
+import { bringBackFirst, noticesOf } from './bring-back.ts';
 import { endingOf, markEnded, settleIfPossible } from './ending.ts';
 import { HeldVm } from './held-vm.ts';
 import { statusOf } from './status.ts';
@@ -14,6 +14,8 @@ export interface VmStopOptions extends CallOptions {
   force?: boolean | undefined;
   /** milliseconds that the guest gets to power off; default 10,000 */
   graceMs?: number | undefined;
+  /** hears what a user should know: of files in copied folders that have changed on both sides */
+  onNotice?: ((notice: string) => void) | undefined;
 }
 
 /** A way to the agent of a VM that is to be stopped. */
@@ -21,8 +23,9 @@ type LinkTo = (call: CallOptions) => Promise<AgentLink>;
 
 /**
  * Stops a VM by its name, in whatever state it is: a paused one, or one whose agent can't be reached, is not asked but ended.
+ * Folders that its guest has copies of are copied back first, unless it is forced; one whose folders can't be goes on.
  * @returns false when it had ended already
- * @throws {VmError} NOT_FOUND, STATE_INVALID, ABORTED, TIMEOUT
+ * @throws {VmError} NOT_FOUND, STATE_INVALID, ABORTED, TIMEOUT; INVALID_STATE for a paused one with such folders; what `bringBack` throws
  */
 export async function stopVm(name: string, options: VmStopOptions = {}): Promise<boolean> {
   const store = new VmStore();
@@ -36,28 +39,19 @@ export async function stopVm(name: string, options: VmStopOptions = {}): Promise
 
 /** Asks the guest to power off, then the VMM to end, then forces both; writes down how it ended. */
 export async function endVm(held: HeldVm, link: LinkTo, options: VmStopOptions): Promise<void> {
-  const { force = false, graceMs = 10_000, ...call } = options;
+  const { force = false, graceMs = 10_000, onNotice, ...call } = options;
   const scope = callScope(`stop of ${held.name}`, call);
   try {
     await held.locate();
     const { hypervisor } = held;
-    if (!force && held.folders.length > 0 && hypervisor.state === 'running') await takeBack(held, link, scope.signal);
+    const back = force ? undefined : await bringBackFirst(held, link, 'stop', { signal: scope.signal });
+    if (back !== undefined) for (const notice of noticesOf(back)) onNotice?.(notice);
     // A guest that stands still can't follow.
     if (!force && graceMs > 0 && hypervisor.state !== 'paused') await powerOff(hypervisor, link, graceMs, scope.signal);
     await hypervisor.stop({ signal: scope.signal, force });
     await recordEnd(held, 'stopped');
   } finally {
     scope.release();
-  }
-}
-
-/** Before anything is ended: when it fails, the guest still has what it wrote. */
-async function takeBack(held: HeldVm, link: LinkTo, signal: AbortSignal): Promise<void> {
-  const { agent, close } = await link({ signal });
-  try {
-    await bringBack(agent, held.folders, { signal });
-  } finally {
-    await close();
   }
 }
 

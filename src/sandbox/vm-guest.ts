@@ -7,7 +7,7 @@ import type { Hypervisor } from '../hypervisors/hypervisor.ts';
 import type { VmStore } from '../state/store.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
 import type { AgentLink } from './agent-link.ts';
-import { bringBack } from './copied-folders.ts';
+import { bringBack, type BroughtBack } from './bring-back.ts';
 import { openConsole } from './console.ts';
 import { copyIn, type CopyOptions, copyOut, type CopyOutOptions } from './copy/copy.ts';
 import { startForwarder } from './forwarder.ts';
@@ -98,12 +98,13 @@ export class VmGuest {
   }
 
   /**
-   * Copies folders of this host that the guest has copies of, since the VMM shares none, back from there, as `stop` does; does nothing where
-   * there are none. What was removed in the guest stays here.
-   * @throws {VmError} what `copyOut` throws
+   * Brings folders of this host that the guest has copies of, since the VMM shares none, up to what the guest has made of them, as `stop` and
+   * `remove` do: what is new or has changed there is written, what was removed there is removed. What has changed here since stays, and the
+   * guest's own is put beside it: those are the conflicts of the result.
+   * @throws {VmError} STATE_INVALID, BUSY, and what `copyOut` throws
    */
-  async bringBack(call: CallOptions = {}): Promise<void> {
-    if (this.held.folders.length > 0) await bringBack(this.agent, this.held.folders, call);
+  async bringBack(call: CallOptions = {}): Promise<BroughtBack> {
+    return this.telemetry.span('bringBack', { vm: this.name }, () => bringBack(this.held, () => this.agent, call));
   }
 
   /**

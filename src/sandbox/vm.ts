@@ -1,12 +1,14 @@
 import path from 'node:path';
 import type { CallOptions } from '../config/call-options.ts';
 import { validateName } from '../config/names.ts';
+import { VmError } from '../errors.ts';
 import type { RootImage } from '../images/roots/root-image.ts';
 import type { Capabilities } from '../hypervisors/capabilities.ts';
 import type { VmmExit } from '../hypervisors/hypervisor.ts';
 import type { VmmEvent } from '../hypervisors/vmm-event.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
-import { attachDevice, type AttachResult, detachDevice } from './attach-device.ts';
+import { attachDevice, type AttachResult, detachDevice, type DetachOptions } from './attach-device.ts';
+import { bringBackFirst, noticesOf } from './bring-back.ts';
 import { tearDown } from './bring-up.ts';
 import type { CommitOptions } from './commit.ts';
 import type { DeviceSpec } from './device-spec.ts';
@@ -31,6 +33,14 @@ import type { FactoryOptions, VmFactory } from './vm-factory.ts';
 import { splitOptions, type VmOptions } from './vm-options.ts';
 import { VmGuest } from './vm-guest.ts';
 
+/** How a VM is removed. */
+export interface VmRemoveOptions extends CallOptions {
+  /** end a VM that runs at once, without copying back the folders that its guest has copies of; default false */
+  force?: boolean | undefined;
+  /** hears what a user should know: of files in copied folders that have changed on both sides */
+  onNotice?: ((notice: string) => void) | undefined;
+}
+
 /**
  * A virtual machine. One that this process created and did not detach ends with this process, however that ends.
  * Other objects and processes may use the same VM at the same time: they connect to it by its name.
@@ -39,6 +49,12 @@ export class Vm extends VmGuest {
   #removal: Promise<void> | undefined;
   #owned: boolean;
   #detached: boolean;
+
+  /** A way to the agent for one call. The session that there is, is wanted again when the guest can't be asked to end. */
+  readonly #linkTo = async (call: CallOptions): Promise<AgentLink> => {
+    if (this.link === undefined) return linkAgent(this.held.context.stateFolder, this.vmm.channels(), call);
+    return { agent: this.agent, close: () => Promise.resolve() };
+  };
 
   private constructor(opened: OpenedVm) {
     super(opened);
@@ -209,7 +225,8 @@ export class Vm extends VmGuest {
   }
 
   /**
-   * Gives the running VM a device: a disk, a network, a folder and others; resolves when its guest has it.
+   * Gives the running VM a device: a disk, a network, a folder and others; resolves when its guest has it. Where the VMM shares no folders the
+   * guest gets a copy of one.
    * @throws {VmError} INVALID_ARGUMENT, INVALID_CONFIG, INVALID_STATE, UNSUPPORTED, FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID, PERMISSION,
    *   HOST_MISSING, BUSY, AGENT_FAILED, VMM_FAILED, TIMEOUT (after 60 s by default), ABORTED
    */
@@ -218,11 +235,12 @@ export class Vm extends VmGuest {
   }
 
   /**
-   * Takes a device from the running VM; resolves when its guest has let go of it.
+   * Takes a device from the running VM; resolves when its guest has let go of it. A folder of which the guest has a copy is copied back, and
+   * the copy stays in the guest.
    * @throws {VmError} INVALID_ARGUMENT when it has none of this id, GUEST_REFUSED, UNSUPPORTED, TIMEOUT (after 60 s by default), ABORTED
    */
-  detachDevice(id: string, call: CallOptions = {}): Promise<void> {
-    return detachDevice(this.held, this.agent, id, call);
+  detachDevice(id: string, options: DetachOptions = {}): Promise<void> {
+    return detachDevice(this.held, this.agent, id, options);
   }
 
   /**
@@ -284,21 +302,17 @@ export class Vm extends VmGuest {
   }
 
   /**
-   * Ends the VM: the guest is asked to power off, then the VMM to end, then both are forced. Its files stay until `remove`.
-   * @throws {VmError} ABORTED, TIMEOUT
+   * Ends the VM: the guest is asked to power off, then the VMM to end, then both are forced. Its files stay until `remove`. Folders that the
+   * guest has copies of are copied back first, as by `bringBack`, unless it is forced; when they can't be, it goes on.
+   * @throws {VmError} ABORTED, TIMEOUT; INVALID_STATE for a paused one with such folders; what `bringBack` throws
    */
   async stop(options: VmStopOptions = {}): Promise<void> {
-    const link = async (call: CallOptions): Promise<AgentLink> => {
-      if (this.link === undefined) return linkAgent(this.held.context.stateFolder, this.vmm.channels(), call);
-      // It is wanted again when the guest can't be asked to end.
-      return { agent: this.agent, close: () => Promise.resolve() };
-    };
     if (this.#owned) await this.held.watch();
-    await this.telemetry.span('stop', { vm: this.name }, () => endVm(this.held, link, options));
+    await this.telemetry.span('stop', { vm: this.name }, () => endVm(this.held, this.#linkTo, options));
     await this.dropLink();
   }
 
-  /** Ends the VM at once. Its files stay until `remove`. */
+  /** Ends the VM at once: what its guest wrote to copies of folders of this host is lost. Its files stay until `remove`. */
   async kill(options?: CallOptions): Promise<void> {
     await this.held.locate();
     await this.dropLink();
@@ -321,8 +335,16 @@ export class Vm extends VmGuest {
     return describeVm(this.store, name);
   }
 
-  /** Ends the VM if it runs, and removes everything of it. May be repeated. */
-  async remove(): Promise<void> {
+  /**
+   * Ends the VM if it runs, and removes everything of it. May be repeated. Folders that the guest of a running VM has copies of are copied back
+   * first, as by `bringBack`, unless it is forced; when they can't be, it stays.
+   * @throws {VmError} INVALID_STATE for a paused one with such folders; what `bringBack` throws
+   */
+  async remove({ force = false, onNotice, ...call }: VmRemoveOptions = {}): Promise<void> {
+    if (!force && this.#removal === undefined && (await this.#isReadable())) {
+      const back = await bringBackFirst(this.held, this.#linkTo, 'remove', call);
+      if (back !== undefined) for (const notice of noticesOf(back)) onNotice?.(notice);
+    }
     await this.dropLink();
     this.#removal ??= tearDown(this.held);
     try {
@@ -331,6 +353,16 @@ export class Vm extends VmGuest {
     } catch (error) {
       this.#removal = undefined;
       throw error;
+    }
+  }
+
+  /** One whose record can't be read is removed all the same. */
+  async #isReadable(): Promise<boolean> {
+    try {
+      return (await this.held.locateIfThere()) !== undefined;
+    } catch (error) {
+      if (VmError.from(error).code !== 'STATE_INVALID') throw error;
+      return false;
     }
   }
 
@@ -348,8 +380,13 @@ export class Vm extends VmGuest {
     await this.held.unwatchIfGone();
   }
 
-  /** Removes a VM that this object owns; lets go of any other. */
+  /** Removes a VM that this object owns, also when its folders can't be copied back; lets go of any other. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await (this.#owned ? this.remove() : this.close());
+    if (!this.#owned) return this.close();
+    try {
+      await this.remove();
+    } finally {
+      await this.remove({ force: true });
+    }
   }
 }

@@ -85,6 +85,7 @@ export const vmFiles: {
   scratch(folder: string): string;
   root(folder: string): string;
   folderImage(folder: string, id: string): string;
+  folderFiles(folder: string, id: string): string;
   daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
 } = {
   /** the configuration as it was given */
@@ -121,6 +122,8 @@ export const vmFiles: {
   hugePages: (folder) => path.join(folder, 'huge-pages.json'),
   /** an image of a folder of the host, for a guest with whose VMM no folder is shared */
   folderImage: (folder, id) => path.join(folder, `folder-${hash(id)}.erofs`),
+  /** what was copied into the guest of a folder of the host, a line of JSON each (copy/baseline.ts) */
+  folderFiles: (folder, id) => path.join(folder, `folder-${hash(id)}.jsonl`),
   /** the files of the image, for a guest that is no machine */
   root: (folder) => path.join(folder, 'root'),
   /** disk of the layer that takes what the guest writes to its root image */
@@ -163,6 +166,8 @@ export interface Places {
   /** what can be made again: guest images, verdicts of probes */
   cache: string;
   images: string;
+  /** kernels that were unpacked for VMMs that take ELF files */
+  kernels: string;
   verdicts: string;
   /** root images that the user imported: nobody else may have them */
   roots: string;
@@ -227,6 +232,7 @@ function assemble(state: string, cache: string, wanted: string, fallback: string
     snapshots: path.join(state, 'snapshots'),
     cache,
     images: path.join(cache, 'images'),
+    kernels: path.join(cache, 'kernels'),
     verdicts: path.join(cache, 'verdicts'),
     roots: path.join(state, 'images'),
     runtime,

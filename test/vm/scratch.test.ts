@@ -1,9 +1,23 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type BroughtBack, bringBackThese } from '../../src/sandbox/bring-back.ts';
+import { bringIn } from '../../src/sandbox/bring-in.ts';
+import type { CopiedFolder } from '../../src/sandbox/copied-folders.ts';
 import { folderDisk, mountFolderImage } from '../../src/sandbox/folder-image.ts';
+import type { HeldVm } from '../../src/sandbox/held-vm.ts';
 import { importImage } from '../../src/sandbox/root-images.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { places, vmFiles } from '../../src/state/paths.ts';
@@ -85,5 +99,29 @@ it('mounts an image of a folder, as it is for VMMs that share none', async () =>
     expect(stdout).toBe('of the host\npolyvisor\nclosed\n');
     expect(await codeOf(mountFolderImage(vm.agent, 'none', '/srv/none', {}))).toBe('AGENT_FAILED');
   });
+  rmSync(work, { recursive: true });
+});
+
+it('copies a folder into a guest and back, as for VMMs that share none: unchanged files are told by every file system of a guest', async () => {
+  const work = mkdtempSync(path.join(tmpdir(), 'copied-'));
+  const folder = path.join(work, 'shared');
+  mkdirSync(path.join(folder, 'sub'), { recursive: true });
+  for (const name of ['one', 'two', 'gone', 'sub/three']) writeFileSync(path.join(folder, name), name);
+  const copied: CopiedFolder = { id: 'copied', path: folder, mountAt: '/srv', readOnly: false, as: 'files' };
+  for (const scratch of [undefined, { sizeMiB: 64 }]) {
+    writeFileSync(path.join(folder, 'gone'), 'gone');
+    await withGuest({ image: 'small', scratch }, async (vm) => {
+      const held = { context: { stateFolder: work }, name: 'guest' } as HeldVm;
+      const back = (): Promise<BroughtBack> => bringBackThese(held, vm.agent, [copied], {});
+      await bringIn(work, vm.agent, [copied], {});
+      expect(await back()).toEqual({ written: 0, removed: 0, conflicts: [], skipped: 0 });
+      await vm.exec('cd /srv && echo new >one && rm gone && busybox mkfifo pipe', { check: true });
+      writeFileSync(path.join(folder, 'two'), 'of the host');
+      expect(await back()).toEqual({ written: 1, removed: 1, conflicts: [], skipped: 1 });
+      expect(readFileSync(path.join(folder, 'one'), 'utf8')).toBe('new\n');
+      expect(readFileSync(path.join(folder, 'two'), 'utf8')).toBe('of the host');
+      expect(readdirSync(folder)).toEqual(['one', 'sub', 'two']);
+    });
+  }
   rmSync(work, { recursive: true });
 });

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { newCommand } from '../command.ts';
 import { interruptible } from '../interrupts.ts';
+import { tellNotice } from '../notices.ts';
 import { timeMs } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 
@@ -24,7 +25,7 @@ export function detach(): Command {
         const vm = await Vm.connect(name, { signal });
         try {
           for (const id of ids) {
-            await vm.detachDevice(id, { signal, timeoutMs: timeout });
+            await vm.detachDevice(id, { signal, timeoutMs: timeout, onNotice: tellNotice(name) });
             if (json !== true) print(id);
           }
           if (json === true) printJson(ids);

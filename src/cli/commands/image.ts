@@ -34,6 +34,9 @@ export function image(): Command {
 interface BuildFlags {
   packages?: string[];
   suite?: string;
+  mirror?: string;
+  mirrorSha256?: string;
+  keyring?: string;
   force?: boolean;
   quiet?: boolean;
   json?: boolean;
@@ -42,20 +45,40 @@ interface BuildFlags {
 function build(): Command {
   const about =
     'Makes the default guest, unless it is there, and prints its folder; or, with --packages, a root image of Debian packages, and prints its name.';
-  return newCommand('build', about, ['image build', 'image build --force', 'image build --packages python3,git tools'])
+  return newCommand('build', about, [
+    'image build',
+    'image build --force',
+    'image build --packages python3,git tools',
+    'image build --mirror https://deb.debian.org/debian --suite bookworm',
+  ])
     .summary('make the default guest, or an image of packages')
     .argument('[name]', 'name of the image that is made of packages')
     .addOption(
       new Option('--packages <names>', 'Debian packages, with commas between them; repeatable').argParser(words),
     )
-    .option('--suite <name>', "version of Debian, such as bookworm (default: the host's, else stable)")
+    .option(
+      '--suite <name>',
+      "with --packages or --mirror: version of Debian, such as bookworm (default: the host's, else stable; of a mirror bookworm)",
+    )
+    .option(
+      '--mirror <url>',
+      "take the default guest's packages from there by HTTPS, and not by apt (default: where there is no apt, Debian's)",
+    )
+    .option(
+      '--mirror-sha256 <digest>',
+      "SHA-256 of the Release file of the mirror's suite, where no signature is to be checked",
+    )
+    .option('--keyring <file>', "keys of which one must have signed the mirror's Release file (default: Debian's)")
     .option('-f, --force', 'make the default guest again although it is there')
     .option('-q, --quiet', 'no progress on stderr')
     .option('--json', 'print a JSON object')
     .action(async (name: string | undefined, flags: BuildFlags, self: Command) => {
-      const { packages, suite, force = false } = flags;
+      const { packages, suite, mirror: url, mirrorSha256: sha256, keyring, force = false } = flags;
       if ((name === undefined) !== (packages === undefined)) self.error('error: a name and --packages go together');
-      if (name === undefined && suite !== undefined) self.error('error: --suite goes with --packages');
+      const mirror = url ?? sha256 ?? keyring;
+      if (name !== undefined && mirror !== undefined) self.error('error: a mirror is for the default guest alone');
+      if (name === undefined && mirror === undefined && suite !== undefined)
+        self.error('error: --suite goes with --packages or --mirror');
       await interruptible(async ({ signal }) => {
         const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
         try {
@@ -74,6 +97,7 @@ function build(): Command {
             onEvent,
             signal,
             force,
+            mirror: mirror === undefined ? undefined : { url, suite, sha256, keyring },
           });
           progress.end();
           return flags.json === true ? printJson(made) : print(made.folder);
@@ -160,7 +184,7 @@ function prune(): Command {
     .option('--json', 'print a JSON array')
     .action(async (flags: { all?: boolean; dryRun?: boolean; force?: boolean; json?: boolean }) => {
       const { all = false, dryRun = false, force = false } = flags;
-      const { unusedImages } = await import('../../sandbox/images.ts');
+      const { pruneKernels, unusedImages } = await import('../../sandbox/images.ts');
       const { listRootImages, pruneRootImages } = await import('../../sandbox/root-images.ts');
       const { removeImage } = await import('../../images/remove.ts');
       const images = await unusedImages({ all });
@@ -172,6 +196,7 @@ function prune(): Command {
       if (!dryRun) {
         for (const it of images) await removeImage(places().images, it);
         await pruneRootImages({ all });
+        await pruneKernels();
       }
       if (flags.json === true) return printJson([...images, ...roots.map(({ image: it }) => it)]);
       images.forEach((it) => print(keyOf(it)));

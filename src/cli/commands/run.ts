@@ -11,6 +11,7 @@ import { addExecFlags, type ExecFlags, execOptions } from '../exec-flags.ts';
 import { interruptible } from '../interrupts.ts';
 import { takeOfKata } from '../kata-cache.ts';
 import { kataTemplate } from '../kata-template.ts';
+import { tellNotice } from '../notices.ts';
 import { timeMs } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 import { addPortFlag, type PortFlags } from '../port-flags.ts';
@@ -70,7 +71,7 @@ export function run(): Command {
     .option('-q, --quiet', 'no progress on stderr')
     .action(async (_image: string | undefined, _words: string[], given: RunFlags, self: Command) => {
       const { argv, flags } = meant(self, given);
-      const words = await commandFor(flags.image, argv);
+      const words = await commandFor(flags, argv);
       if (words.length > 0 || flags.detach === true) return runVm(words, flags);
       if (!process.stdin.isTTY) self.error('error: no command was given, and stdin is no terminal for a shell');
       return runVm(['/bin/sh'], { ...flags, interactive: true, tty: true });
@@ -95,16 +96,16 @@ function rawWords(command: Command): string[] {
 }
 
 /**
- * What is run: the image's entrypoint in front, its command when none is given.
+ * What is run: the image's entrypoint in front, its command when none is given. A VM that is left running needs none.
  * @throws {VmError} IMAGE_NOT_FOUND, INVALID_NAME; INVALID_ARGUMENT for an image that has no command of its own
  */
-async function commandFor(image: string | undefined, argv: string[]): Promise<string[]> {
+async function commandFor({ image, detach }: RunFlags, argv: string[]): Promise<string[]> {
   if (image === undefined) return argv;
   const { storedImage } = await import('../../sandbox/root-image.ts');
   const { commandOf } = await import('../../images/roots/root-image.ts');
   const config = (await storedImage(places().roots, imageOption(image)))?.config;
   const words = config === undefined ? argv : commandOf(config, argv);
-  if (words.length > 0 || config === undefined) return words;
+  if (words.length > 0 || config === undefined || detach === true) return words;
   throw new VmError('INVALID_ARGUMENT', `the image ${image} has no command of its own: say one`);
 }
 
@@ -130,15 +131,16 @@ async function runVm(argv: readonly string[], flags: RunFlags): Promise<void> {
 /** Takes back the folders that the guest had copies of. The VM goes however that goes: nobody else could use it. */
 async function end(vm: Vm): Promise<void> {
   try {
-    await vm.bringBack();
+    const { noticesOf } = await import('../../sandbox/bring-back.ts');
+    noticesOf(await vm.bringBack()).forEach(tellNotice(vm.name));
   } finally {
-    await vm.remove();
+    await vm.remove({ force: true });
   }
 }
 
 /** Ends the VM and leaves it, with what it wrote. */
 async function keep(vm: Vm, { quiet }: RunFlags): Promise<void> {
-  await vm.stop();
+  await vm.stop({ onNotice: tellNotice(vm.name) });
   await vm.detach();
   await vm.close();
   if (quiet !== true) process.stderr.write(`polyvisor: ${vm.name} is kept: start it again, or remove it by rm\n`);

@@ -14,6 +14,7 @@ export const firecracker: HypervisorModule = {
   fields,
   accels: ['kvm'],
   bootsGuest: true,
+  bootsElf: true,
   plan,
   driver: (context) => new FirecrackerDriver(context),
   probe,

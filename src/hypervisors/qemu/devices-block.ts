@@ -8,6 +8,12 @@ import { blockDriver } from './devices-place.ts';
 /** Names of nodes have 31 characters at most (`id` and `node-name` of QEMU's block layer). */
 const nodeNameLength = 31;
 
+/**
+ * What the guest is told of an error of the host's: that there was one. By default QEMU would stop the VM when the host's disk is full, and wait for
+ * somebody who lets it go on (`-drive werror=enospc`, qemu-system(1)).
+ */
+const toldToGuest = { werror: 'report', rerror: 'report' } as const;
+
 /** What a disk is, in QEMU's words. Pure. */
 export function blockParts(
   device: BlockDevice,
@@ -28,9 +34,10 @@ export function blockParts(
     ...(threaded ? [{ type: 'object', properties: { 'qom-type': 'iothread', id: thread } } as const] : []),
     ...limited(device, drive, imageNode(device, config)),
   ];
-  if (driver === 'virtio-scsi') return { backends, device: { driver: 'scsi-hd', id, drive, ...serial, ...at } };
+  if (driver === 'virtio-scsi')
+    return { backends, device: { driver: 'scsi-hd', id, drive, ...toldToGuest, ...serial, ...at } };
   const own = { ...(threaded ? { iothread: thread } : {}), ...(config.iommuPlatform ? { iommu_platform: true } : {}) };
-  return { backends, device: { driver: virtio('virtio-blk'), id, drive, ...serial, ...own, ...at } };
+  return { backends, device: { driver: virtio('virtio-blk'), id, drive, ...toldToGuest, ...serial, ...own, ...at } };
 }
 
 /** An image, below a node that keeps to its limits where it has some. */

@@ -5,22 +5,30 @@ import { VmError } from '../../errors.ts';
 import { hostError } from './host-error.ts';
 import type { TreeLimits } from './layers.ts';
 import { type FolderNode, newFolder, type TreeNode } from './tree.ts';
+import type { XattrsByPath } from './xattr-text.ts';
 
 const separator = Buffer.from('/');
 
 /**
  * A folder of the host as a tree. Files stay where they are and are read when the image is written. What belongs to an ordinary user who
  * imports it belongs to root in the image; for root all owners stay. Sockets are left out, as tar leaves them out.
+ * @param xattrs extended attributes, by absolute paths as latin1; none by default
  * @throws {VmError} IMAGE_INVALID for devices, or more than the limits allow; FILE_NOT_FOUND, FILE_UNREADABLE, ABORTED
  */
-export async function folderTree(folder: string, limits: TreeLimits, signal?: AbortSignal): Promise<FolderNode> {
+export async function folderTree(
+  folder: string,
+  limits: TreeLimits,
+  signal?: AbortSignal,
+  xattrs: XattrsByPath = new Map(),
+): Promise<FolderNode> {
   const found = await lstat(folder).catch((cause: unknown) => {
     throw hostError(folder, cause);
   });
-  const root: FolderNode = { ...newFolder(1), ...attributesOf(found) };
+  const top = Buffer.from(path.resolve(folder));
+  const root: FolderNode = { ...newFolder(1), ...attributesOf(top, found, xattrs) };
   const names = new Map<string, TreeNode>();
   const left = { ...limits };
-  const ahead: { at: Buffer; node: FolderNode }[] = [{ at: Buffer.from(path.resolve(folder)), node: root }];
+  const ahead: { at: Buffer; node: FolderNode }[] = [{ at: top, node: root }];
   for (let next = ahead.pop(); next !== undefined; next = ahead.pop()) {
     for (const name of await listing(next.at)) {
       signal?.throwIfAborted();
@@ -40,7 +48,7 @@ export async function folderTree(folder: string, limits: TreeLimits, signal?: Ab
           },
         );
       const key = `${stats.dev}:${stats.ino}`;
-      const node = names.get(key) ?? (await nodeOf(file, stats));
+      const node = names.get(key) ?? (await nodeOf(file, stats, xattrs));
       if (node === undefined) continue;
       if (stats.nlink > 1 && node.kind !== 'folder') names.set(key, node);
       next.node.children.set(name.toString('latin1'), node);
@@ -59,9 +67,9 @@ async function listing(folder: Buffer): Promise<Buffer[]> {
 }
 
 /** Undefined for what no image has. */
-async function nodeOf(file: Buffer, stats: Stats): Promise<TreeNode | undefined> {
+async function nodeOf(file: Buffer, stats: Stats, xattrs: XattrsByPath): Promise<TreeNode | undefined> {
   const shown = file.toString();
-  const attributes = { ...attributesOf(stats), layer: 1 };
+  const attributes = { ...attributesOf(file, stats, xattrs), layer: 1 };
   if (stats.isDirectory()) return { ...attributes, kind: 'folder', children: new Map() };
   if (stats.isFIFO()) return { ...attributes, kind: 'fifo' };
   if (stats.isSocket()) return undefined;
@@ -81,13 +89,17 @@ async function nodeOf(file: Buffer, stats: Stats): Promise<TreeNode | undefined>
   return { ...attributes, kind: 'file', data: { file: shown, offset: 0, size: stats.size } };
 }
 
-function attributesOf(stats: Stats): Pick<TreeNode, 'mode' | 'uid' | 'gid' | 'mtime' | 'xattrs'> {
+function attributesOf(
+  file: Buffer,
+  stats: Stats,
+  xattrs: XattrsByPath,
+): Pick<TreeNode, 'mode' | 'uid' | 'gid' | 'mtime' | 'xattrs'> {
   const [uid, gid] = [process.getuid?.(), process.getgid?.()];
   return {
     mode: stats.mode & 0o7777,
     uid: stats.uid === uid ? 0 : stats.uid,
     gid: stats.gid === gid ? 0 : stats.gid,
     mtime: Math.max(0, Math.floor(stats.mtimeMs / 1000)),
-    xattrs: new Map(),
+    xattrs: xattrs.get(file.toString('latin1')) ?? new Map(),
   };
 }

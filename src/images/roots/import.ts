@@ -7,6 +7,7 @@ import { type BackingFile, isDisk, takeDisk } from './disk.ts';
 import { diskHeadBytes } from './disk-type.ts';
 import { writeErofs, type WriteOptions } from './erofs.ts';
 import { folderTree } from './folder-tree.ts';
+import { folderXattrs } from './folder-xattrs.ts';
 import { hostError } from './host-error.ts';
 import { checkImageName, shortName } from './image-name.ts';
 import { mergeLayers, type TreeLimits } from './layers.ts';
@@ -19,7 +20,8 @@ import { folderAt, type FileRange, type FolderNode } from './tree.ts';
 
 /** Progress of an import: `done` of `total` bytes, where they are known. */
 export interface ImportEvent {
-  phase: 'read' | 'layers' | 'write' | 'done';
+  /** `notice`: the message is worth knowing, such as what is left out */
+  phase: 'read' | 'layers' | 'write' | 'notice' | 'done';
   message: string;
   done?: number;
   total?: number;
@@ -140,7 +142,13 @@ async function fromFolder(source: string, scope: Scope): Promise<Found> {
   const contents = folderContents(source);
   const shipped = await shippedIn(contents, scope);
   if (shipped !== undefined) return merged(shipped, scope);
-  const tree = await folderTree(source, scope.limits, scope.options.signal);
+  const xattrs = await folderXattrs(source, scope.scratch, scope.options.signal);
+  if (xattrs === undefined)
+    scope.report({
+      phase: 'notice',
+      message: `extended attributes of ${source}, capabilities among them, are left out: this host has no getfattr (package attr)`,
+    });
+  const tree = await folderTree(source, scope.limits, scope.options.signal, xattrs);
   return { tree, config: emptyConfig, name: undefined, identity: path.basename(source) };
 }
 

@@ -7,13 +7,19 @@ import { readErofs } from './erofs-read.ts';
 import type { ImportEvent } from './import.ts';
 import type { RangeReader } from './range-reader.ts';
 import type { RootConfig, RootImage } from './root-image.ts';
+import type { FolderNode } from './tree.ts';
 import { treeArchive } from './tree-archive.ts';
+
+/** How an image is saved: an OCI archive; a tar archive of its files alone, as `docker export` writes; or its file system, as a raw disk. */
+export type SaveFormat = 'oci' | 'tar' | 'disk';
 
 /** How an image is saved. */
 export interface SaveOptions {
   signal?: AbortSignal | undefined;
   onEvent?: ((event: ImportEvent) => void) | undefined;
 }
+
+const pieceBytes = 1 << 20;
 
 const types = {
   index: 'application/vnd.oci.image.index.v1+json',
@@ -26,20 +32,63 @@ const types = {
 const architectures = { x86_64: 'amd64', aarch64: 'arm64' } as const;
 
 /**
- * An image as an OCI archive with one layer, which also is what `docker load` takes: equal images give equal bytes. The image is read twice,
- * first for the digest of its layer; nothing is put anywhere meanwhile. A piece is valid until the next is asked for.
- * @throws {VmError} UNSUPPORTED for a disk, whose files are not read here; IMAGE_INVALID, FILE_UNREADABLE, ABORTED
+ * The files of an image, as they are saved in an archive.
+ * @throws {VmError} UNSUPPORTED for a disk that was imported, whose files are not read here; IMAGE_INVALID, FILE_UNREADABLE, ABORTED
  */
-export async function* ociArchive(image: RootImage, reader: RangeReader, options: SaveOptions): AsyncGenerator<Buffer> {
-  const { signal, onEvent } = options;
+export async function filesOf(image: RootImage, reader: RangeReader, { signal }: SaveOptions): Promise<FolderNode> {
   const { name, file, manifest } = image;
-  if (manifest.root.type !== 'erofs')
-    throw new VmError('UNSUPPORTED', `${name} is a disk with ${manifest.root.type}, whose files are not read here`, {
+  const { type, size } = manifest.root;
+  const advice = 'Save it as a disk (`--format disk`), or run it, and make an image of the VM by `polyvisor commit`.';
+  if (type !== 'erofs')
+    throw new VmError('UNSUPPORTED', `${name} is a disk with ${type}, whose files are not read here`, {
       path: file,
-      advice: 'Run it, and make an image of the VM by `polyvisor commit`.',
+      advice,
     });
+  try {
+    return await readErofs({ file, offset: 0, size }, reader, signal);
+  } catch (error) {
+    const known = VmError.from(error);
+    throw known.code === 'UNSUPPORTED' ? known.with({ advice }) : error;
+  }
+}
+
+/**
+ * The file system of an image as it is: a raw disk without partitions. A piece is valid until the next is asked for.
+ * @throws {VmError} IMAGE_INVALID when it is not what was stored; FILE_UNREADABLE, ABORTED
+ */
+export async function* rawDisk(
+  { name, file, manifest }: RootImage,
+  reader: RangeReader,
+  { signal, onEvent }: SaveOptions,
+): AsyncGenerator<Buffer> {
+  const { size, sha256: digest } = manifest.root;
+  const hash = createHash('sha256');
+  for (let done = 0; done < size;) {
+    signal?.throwIfAborted();
+    const piece = await reader.read(file, done, Math.min(pieceBytes, size - done));
+    if (piece.length === 0) break;
+    hash.update(piece);
+    yield piece;
+    done += piece.length;
+    onEvent?.({ phase: 'write', message: `saving ${name}`, done, total: size });
+  }
+  if (hash.digest('hex') !== digest)
+    throw new VmError('IMAGE_INVALID', `the file of ${name} is not what was stored`, { path: file });
+}
+
+/**
+ * The files of an image as an OCI archive with one layer, which also is what `docker load` takes: equal images give equal bytes. They are read
+ * twice, first for the digest of the layer; nothing is put anywhere meanwhile. A piece is valid until the next is asked for.
+ * @throws {VmError} UNSUPPORTED for a name that no layer can hold; IMAGE_INVALID, FILE_UNREADABLE, ABORTED
+ */
+export async function* ociArchive(
+  image: RootImage,
+  tree: FolderNode,
+  reader: RangeReader,
+  { signal, onEvent }: SaveOptions,
+): AsyncGenerator<Buffer> {
+  const { name, manifest } = image;
   const { size } = manifest.root;
-  const tree = await readErofs({ file, offset: 0, size }, reader, signal);
   const hash = createHash('sha256');
   let layerBytes = 0;
   for await (const piece of treeArchive(tree, reader, signal)) {

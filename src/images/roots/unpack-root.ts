@@ -1,21 +1,23 @@
-import { chmod, lchown, link, lutimes, mkdir, open, rm, symlink, utimes } from 'node:fs/promises';
+import { chmod, lchown, link, lutimes, mkdir, open, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { VmError } from '../../errors.ts';
 import { runTool } from '../host-tool.ts';
 import { readErofs } from './erofs-read.ts';
 import { RangeReader } from './range-reader.ts';
 import type { FileRange, FolderNode, TreeNode } from './tree.ts';
+import { xattrText } from './xattr-text.ts';
 
 const pieceBytes = 1 << 20;
 
 /**
  * Puts the files of a root image into a folder, which takes the place of one that is there. Owners are kept by root alone; an ordinary user
- * owns all files, and may enter all folders. Extended attributes are left out: Node.js writes none.
+ * owns all files, and may enter all folders. Extended attributes are written by setfattr(1), since Node.js writes none: capabilities by root alone.
+ * @returns how many files have lost attributes: where the host has no setfattr, or the folder's file system takes none
  * @throws {VmError} UNSUPPORTED for an image that was not written here; IMAGE_INVALID, FILE_UNREADABLE, IO, ABORTED
  */
-export async function unpackRoot(image: FileRange, folder: string, signal: AbortSignal | undefined): Promise<void> {
+export async function unpackRoot(image: FileRange, folder: string, signal: AbortSignal | undefined): Promise<number> {
   const reader = new RangeReader();
   try {
-    await unpackTree(await readErofs(image, reader, signal), { folder, reader, signal });
+    return await unpackTree(await readErofs(image, reader, signal), { folder, reader, signal });
   } finally {
     await reader[Symbol.asyncDispose]();
   }
@@ -24,10 +26,9 @@ export async function unpackRoot(image: FileRange, folder: string, signal: Abort
 async function unpackTree(
   root: FolderNode,
   { folder, reader, signal }: { folder: string; reader: RangeReader; signal: AbortSignal | undefined },
-): Promise<void> {
+): Promise<number> {
   const isRoot = process.getuid?.() === 0;
   const named = new Map<TreeNode, Buffer>();
-  const folders: [path: Buffer, node: TreeNode][] = [];
   const settle = async (path: Buffer, node: TreeNode): Promise<void> => {
     if (isRoot) await lchown(path, node.uid, node.gid);
     if (node.kind === 'symlink') return lutimes(path, node.mtime, node.mtime);
@@ -49,10 +50,9 @@ async function unpackTree(
       switch (node.kind) {
         case 'folder':
           await mkdir(path, 0o700);
-          folders.push([path, node]);
           for (const [name, child] of node.children)
             ahead.push([Buffer.concat([path, Buffer.from(`/${name}`, 'latin1')]), child]);
-          continue;
+          break;
         case 'symlink':
           await symlink(Buffer.from(node.target, 'latin1'), path);
           break;
@@ -62,14 +62,47 @@ async function unpackTree(
         case 'file':
           await writeContent(path, node.data, reader);
       }
-      await settle(path, node);
     }
+    const all = [...named];
+    // A user may not write to what is for reading only; and a new owner takes a program's capabilities away.
+    const before = isRoot ? 0 : await writeXattrs(all, folder, isRoot, signal);
     // What is in it has changed a folder's time, and may be closed to its owner.
-    for (const [path, node] of folders.toReversed()) await settle(path, node);
+    for (const [node, path] of all.toReversed()) await settle(path, node);
+    return isRoot ? await writeXattrs(all, folder, isRoot, signal) : before;
   } catch (cause) {
     throw signal?.aborted === true
       ? VmError.from(signal.reason, 'ABORTED')
       : VmError.from(cause, 'IO', { path: folder });
+  }
+}
+
+/** @returns how many files have lost some */
+async function writeXattrs(
+  files: readonly (readonly [node: TreeNode, path: Buffer])[],
+  folder: string,
+  isRoot: boolean,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const having = files.filter(([{ xattrs }]) => xattrs.size > 0);
+  if (having.length === 0) return 0;
+  let lost = 0;
+  const texts: string[] = [];
+  for (const [{ xattrs }, path] of having) {
+    const allowed = new Map([...xattrs].filter(([name]) => isRoot || !name.startsWith('security.')));
+    if (allowed.size < xattrs.size) lost += 1;
+    else texts.push(xattrText(path.toString('latin1'), allowed));
+  }
+  const dump = `${folder}.xattrs`;
+  try {
+    await writeFile(dump, texts.join(''), { encoding: 'latin1', mode: 0o600 });
+    // It goes on behind what it can't write, and says one line of each.
+    const { errors } = await runTool('setfattr', ['-h', `--restore=${dump}`], { signal });
+    return lost + errors.split('\n').filter((line) => line.startsWith('setfattr: ')).length;
+  } catch (error) {
+    if (VmError.from(error).code !== 'HOST_MISSING') throw error;
+    return having.length;
+  } finally {
+    await rm(dump, { force: true });
   }
 }
 

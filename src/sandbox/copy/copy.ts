@@ -7,7 +7,7 @@ import type { CopiedFiles, GuestAgent } from '../../guest/agent.ts';
 import { printable } from '../../guest/printable.ts';
 import { TarReader } from '../../transports/tar/reader.ts';
 import { ArchiveRules, type CopyLimits } from './archive-rules.ts';
-import { HostArchive } from './pack.ts';
+import { HostArchive, type PackOptions } from './pack.ts';
 import { unpackArchive } from './unpack.ts';
 
 /** How files are copied into the guest, or out of it. */
@@ -27,19 +27,19 @@ export interface CopyOutOptions extends CopyOptions {
   limits?: CopyLimits | undefined;
 }
 
-/** Copies into a guest; the docstring is at Vm.copyIn. */
+/** Copies into a guest; the docstring is at Vm.copyIn. @param options onEntry: hears of what goes in, and of what it is here */
 export async function copyIn(
   agent: GuestAgent,
   source: string | Readable,
   target: string,
-  options: CopyOptions = {},
+  options: CopyOptions & Pick<PackOptions, 'onEntry'> = {},
 ): Promise<CopiedFiles> {
-  const { signal, timeoutMs, archive = false, followLink = false } = options;
+  const { signal, timeoutMs, archive = false, followLink = false, onEntry } = options;
   const to = guestPath('target', target);
   if (typeof source !== 'string') return await agent.putFiles(source, to, { signal, timeoutMs });
   if (source === '') throw new VmError('INVALID_ARGUMENT', 'source: must not be empty', { field: 'source' });
   const top = topOf(path.resolve(source), source);
-  const files = new HostArchive(source, { top, archive, followLink });
+  const files = new HostArchive(source, { top, archive, followLink, onEntry });
   const copied = await agent.putFiles(files, to, { signal, timeoutMs, top });
   refuseSkipped(files.skippedCount, files.skipped[0] ?? '');
   return copied;

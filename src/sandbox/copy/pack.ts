@@ -21,6 +21,8 @@ export interface PackOptions {
   archive: boolean;
   /** a link that is the source itself stands for what it points to */
   followLink: boolean;
+  /** hears of each entry before it is in the archive, and of what it was made */
+  onEntry?: ((entry: TarEntry, found: BigIntStats) => void) | undefined;
 }
 
 /** A file or a tree of this host as a tar archive, that is read as far as somebody takes it. */
@@ -72,7 +74,7 @@ export class HostArchive {
     else if (found.isFile()) yield* this.#file(path, name);
     else if (found.isSymbolicLink()) {
       const link = await fsCall(path, () => readlink(path, { encoding: 'buffer' }));
-      yield tarHeaders({ ...this.#entry('symlink', name, found), link });
+      yield this.#headers({ ...this.#entry('symlink', name, found), link }, found);
     } else {
       this.skippedCount += 1;
       if (this.skipped.length < MAX_NAMES) this.skipped.push(printable(name.toString()));
@@ -80,7 +82,7 @@ export class HostArchive {
   }
 
   async *#folder(path: Buffer, name: Buffer, found: BigIntStats): AsyncGenerator<Buffer, void, undefined> {
-    yield tarHeaders(this.#entry('folder', name, found));
+    yield this.#headers(this.#entry('folder', name, found), found);
     // The type of opendir knows of no names that are bytes.
     const folder = await fsCall(path, () =>
       opendir(path as unknown as string, { encoding: 'buffer' as BufferEncoding }),
@@ -101,11 +103,11 @@ export class HostArchive {
       const found = await file.stat({ bigint: true });
       const first = this.#linkOf(found, name);
       if (first !== undefined) {
-        yield tarHeaders({ ...this.#entry('hardlink', name, found), link: first });
+        yield this.#headers({ ...this.#entry('hardlink', name, found), link: first }, found);
         return;
       }
       const size = Number(found.size);
-      yield tarHeaders({ ...this.#entry('file', name, found), size });
+      yield this.#headers({ ...this.#entry('file', name, found), size }, found);
       for (let left = size; left > 0;) {
         const buffer = Buffer.allocUnsafeSlow(Math.min(left, READ_BYTES));
         const { bytesRead } = await fsCall(path, () => file.read(buffer, 0, buffer.length, null));
@@ -126,6 +128,11 @@ export class HostArchive {
     const first = this.#links.get(key);
     if (first === undefined) this.#links.set(key, name);
     return first;
+  }
+
+  #headers(entry: TarEntry, found: BigIntStats): Buffer {
+    this.#options.onEntry?.(entry, found);
+    return tarHeaders(entry);
   }
 
   #entry(type: TarEntry['type'], name: Buffer, { mode, uid, gid, mtimeNs }: BigIntStats): TarEntry {

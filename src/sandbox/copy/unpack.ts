@@ -1,18 +1,12 @@
-import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
 import { lchown, link, lstat, lutimes, mkdir, open, rename, symlink, unlink, type FileHandle } from 'node:fs/promises';
 import { VmError } from '../../errors.ts';
 import type { TarEntry } from '../../transports/tar/entry.ts';
 import { TarReader } from '../../transports/tar/reader.ts';
 import type { ArchiveRules, Place } from './archive-rules.ts';
+import { FOLDER, inFolderBelow, SET_ID_BITS, seconds, temporaryName, within } from './below.ts';
 import { hostError } from './host-error.ts';
+import { IncomingFile } from './incoming-file.ts';
 import { findTarget, type Target } from './target.ts';
-
-const FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-const SET_ID_BITS = 0o6000;
-/** Zeros of at least this many bytes become a hole. */
-const HOLE_BYTES = 4096;
 
 interface Level {
   folder: FileHandle;
@@ -55,9 +49,7 @@ class Unpacker {
   readonly #asRoot: boolean = process.geteuid?.() === 0;
   #place: Target | undefined;
   readonly #levels: Level[] = [];
-  #file:
-    | { handle: FileHandle; entry: TarEntry; folder: FileHandle; temporary: Buffer; leaf: Buffer; at: number }
-    | undefined;
+  #file: { incoming: IncomingFile; folder: FileHandle; leaf: Buffer } | undefined;
 
   constructor(target: string, rules: ArchiveRules, keepOwners: boolean) {
     this.#target = target;
@@ -84,34 +76,20 @@ class Unpacker {
   }
 
   async data(data: Buffer): Promise<void> {
-    const file = this.#file;
-    if (file === undefined) return;
-    const hole =
-      data.length >= HOLE_BYTES && data[0] === 0 && data.compare(data, 1, data.length, 0, data.length - 1) === 0;
-    try {
-      for (let done = hole ? data.length : 0; done < data.length;) {
-        const { bytesWritten } = await file.handle.write(data, done, data.length - done, file.at + done);
-        done += bytesWritten;
-      }
-    } catch (error) {
-      throw hostError(error, file.entry.name);
-    }
-    file.at += data.length;
+    await this.#file?.incoming.write(data);
   }
 
   /** The end of an entry. */
   async end(): Promise<void> {
     const file = this.#file;
     if (file === undefined) return;
-    const { handle, entry, folder, temporary, leaf } = file;
+    const { incoming, folder, leaf } = file;
     try {
-      await handle.truncate(entry.size);
-      await this.#setAttributes(handle, entry);
-      await handle.close();
-      await rename(within(folder, temporary), within(folder, leaf));
+      await incoming.finish((handle) => this.#setAttributes(handle, incoming.entry));
+      await rename(within(folder, incoming.temporary), within(folder, leaf));
       this.#file = undefined;
     } catch (error) {
-      throw nameTaken(error, entry);
+      throw nameTaken(error, incoming.entry);
     }
   }
 
@@ -131,11 +109,7 @@ class Unpacker {
 
   /** Closes everything. A file that isn't whole is removed. */
   async close(): Promise<void> {
-    const file = this.#file;
-    if (file !== undefined) {
-      await file.handle.close();
-      await unlink(within(file.folder, file.temporary));
-    }
+    await this.#file?.incoming.discard();
     for (const { folder } of this.#levels.splice(0)) await folder.close();
     await this.#place?.close();
   }
@@ -157,9 +131,7 @@ class Unpacker {
   }
 
   async #beginFile(folder: FileHandle, leaf: Buffer, entry: TarEntry): Promise<void> {
-    const temporary = temporaryName();
-    const handle = await open(within(folder, temporary), NEW_FILE, 0o600);
-    this.#file = { handle, entry, folder, temporary, leaf, at: 0 };
+    this.#file = { incoming: await IncomingFile.begin(folder, entry), folder, leaf };
   }
 
   async #makeLink(folder: FileHandle, leaf: Buffer, entry: TarEntry, place: Place): Promise<void> {
@@ -180,48 +152,23 @@ class Unpacker {
     if (entry.type === 'hardlink') await unlink(temporary).catch(unlessMissing);
   }
 
-  /** Gives a file of the archive one more name. The way to it is gone again from the top, and never through a link. */
+  /** Gives a file of the archive one more name. */
   async #linkFile(parts: readonly Buffer[], temporary: Buffer): Promise<void> {
-    const opened: FileHandle[] = [];
-    try {
-      let folder = (this.#levels[0] as Level).folder;
-      for (const part of parts.slice(0, -1)) {
-        folder = await open(within(folder, part), FOLDER);
-        opened.push(folder);
-      }
-      const path = within(folder, parts.at(-1) as Buffer);
+    const leaf = parts.at(-1) as Buffer;
+    await inFolderBelow((this.#levels[0] as Level).folder, parts.slice(0, -1), async (folder) => {
+      const path = within(folder, leaf);
       const found = await lstat(path);
       if (!found.isFile())
         throw new VmError('ARCHIVE_INVALID', 'a hard link in the archive from the guest points to what is no file');
       await link(path, temporary);
-    } finally {
-      for (const handle of opened) await handle.close();
-    }
+    });
   }
 
-  /** The guest's set-id bits mean something only together with its owners. */
   async #setAttributes(handle: FileHandle, entry: TarEntry): Promise<void> {
     if (this.#keepOwners && this.#asRoot) await handle.chown(entry.uid, entry.gid);
     await handle.chmod(this.#keepOwners ? entry.mode : entry.mode & ~SET_ID_BITS);
     await handle.utimes(seconds(entry), seconds(entry));
   }
-}
-
-/** A name in an open folder. The kernel goes through the descriptor, whatever has become of the folder's path. */
-function within(folder: FileHandle, leaf: Buffer): Buffer {
-  return Buffer.concat([Buffer.from(`/proc/self/fd/${folder.fd}/`), leaf]);
-}
-
-function temporaryName(): Buffer {
-  return Buffer.from(`.polyvisor-${randomBytes(8).toString('hex')}`);
-}
-
-/**
- * Node takes times as floating-point seconds and cuts them to microseconds: half a one more makes up for the rounding. A negative
- * number means now to it, but an early Date is that date.
- */
-function seconds({ mtimeNs }: TarEntry): number | Date {
-  return mtimeNs < 0n ? new Date(Number(mtimeNs / 1_000_000n)) : (Number(mtimeNs / 1000n) + 0.5) / 1e6;
 }
 
 function nameTaken(error: unknown, { name }: TarEntry): VmError {

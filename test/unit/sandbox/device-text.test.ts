@@ -2,7 +2,7 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { VmError } from '../../../src/errors.ts';
 import { deviceOf, type DeviceSpec } from '../../../src/sandbox/device-spec.ts';
-import { parseDisk, parseFolder, parseNet } from '../../../src/sandbox/device-text.ts';
+import { parseDisk, parseFolder, parseMount, parseNet } from '../../../src/sandbox/device-text.ts';
 
 const codeIn = (act: () => unknown): string => {
   try {
@@ -23,6 +23,37 @@ describe('a folder', () => {
   });
   it.each(['', '/src', '/src:relative', ':/m'])('not %j', (text) => {
     expect(codeIn(() => parseFolder(text))).toBe('INVALID_ARGUMENT');
+  });
+});
+
+describe('a mount', () => {
+  const folder = { kind: 'fs', path: '/src', mountAt: '/m', readOnly: false };
+  it.each([
+    ['type=bind,source=/src,target=/m', folder],
+    ['src=/src,dst=/m,readonly', { ...folder, readOnly: true }],
+    ['destination=/m,src=/src,ro=false,driver=virtio-9p,id=mine', { ...folder, driver: 'virtio-9p', id: 'mine' }],
+    ['"source=/a,""b""=c",target=/m,readonly=true', { ...folder, path: '/a,"b"=c', readOnly: true }],
+    ['source=rel:ative,target=/m', { ...folder, path: path.resolve('rel:ative') }],
+  ])('%s', (text, wanted) => {
+    expect(parseMount(text)).toEqual(wanted);
+  });
+  it.each([
+    '',
+    'source=/a',
+    'target=/m',
+    'source=,target=/m',
+    'source=/a,target=m',
+    'type=volume,source=/a,target=/m',
+    'source=/a,src=/b,target=/m',
+    'source=/a,target=/m,readonly=no',
+    'source=/a,target=/m,driver=nfs',
+    'source=/a,target=/m,constructor=1',
+    'source,target=/m',
+    'source="/a",target=/m',
+    'source=/a,target=/m,',
+    '"source=/a,target=/m',
+  ])('not %j', (text) => {
+    expect(codeIn(() => parseMount(text))).toBe('INVALID_ARGUMENT');
   });
 });
 

@@ -1,9 +1,10 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -92,7 +93,7 @@ it('copies folders in, and back when it is stopped: out through no link, and wha
   for (const name of ['old', 'changed', 'gone']) writeFileSync(path.join(shared, name), name);
   symlinkSync(work, path.join(shared, 'out'));
   writeFileSync(path.join(closed, 'file'), 'closed');
-  const notices: string[] = [];
+  const told: string[] = [];
   const devices: DeviceSpec[] = [
     { kind: 'fs', path: shared, mountAt: '/deep/er/work' },
     { kind: 'fs', path: closed, mountAt: '/ro', readOnly: true },
@@ -100,32 +101,55 @@ it('copies folders in, and back when it is stopped: out through no link, and wha
   const vm = await Vm.create({
     hypervisor: 'mock',
     image: 'app',
+    name: 'copies',
     devices,
-    onEvent: (event) => event.type === 'notice' && notices.push(event.message),
+    onEvent: (event) => event.type === 'notice' && told.push(event.message),
   });
+  const inGuest = (script: string): PromiseLike<{ stdout: string }> =>
+    vm.exec(`cd /deep/er/work && ${script}`, { check: true, user: 'root' });
+  const read = (name: string): string => readFileSync(path.join(shared, name), 'utf8');
   try {
-    expect(notices).toEqual([
-      `mock shares no folders: ${shared} is copied to /deep/er/work, and back when the VM is stopped`,
+    expect(told).toEqual([
+      `mock shares no folders: ${shared} is copied to /deep/er/work, and back when the VM is stopped or removed`,
       `mock shares no folders: /ro is a copy of ${closed} as it is now`,
     ]);
-    const script =
-      'cd /deep/er/work && cat old && echo new >changed && rm gone && mkdir more && echo y >more/file; echo x >/ro/file || echo closed';
-    const { stdout } = await vm.exec(script, { check: true, user: 'root' });
+    expect((await vm.inspect()).devices.map(({ mountAt, copied }) => [mountAt, copied])).toEqual([
+      ['/deep/er/work', 'files'],
+      ['/ro', 'files'],
+    ]);
+    const { stdout } = await inGuest(
+      'cat old && echo new >changed && rm gone && mkdir more && echo y >more/file; echo x >/ro/file || echo closed',
+    );
     expect(stdout).toBe('oldclosed\n');
-    await vm.bringBack();
-    expect(readFileSync(path.join(shared, 'changed'), 'utf8')).toBe('new\n');
-    expect(readFileSync(path.join(shared, 'more/file'), 'utf8')).toBe('y\n');
-    // What was removed there stays here.
-    expect(existsSync(path.join(shared, 'gone'))).toBe(true);
-    // A link in the way, here or there, is never written through.
-    await vm.exec('cd /deep/er/work && rm out && mkdir out && echo x >out/escaped', { check: true, user: 'root' });
-    expect(await codeOf(vm.stop())).toMatch(/ARCHIVE_INVALID|FILE_INVALID|IO/);
+    const first = { written: 3, removed: 1, conflicts: [], skipped: 0 };
+    expect(await vm.bringBack()).toEqual(first);
+    expect([read('changed'), read('more/file'), existsSync(path.join(shared, 'gone'))]).toEqual([
+      'new\n',
+      'y\n',
+      false,
+    ]);
+    expect(await vm.bringBack()).toEqual({ ...first, written: 0, removed: 0 });
+
+    // What has changed here stays, and what both sides have changed is there twice.
+    writeFileSync(path.join(shared, 'old'), 'of the host');
+    writeFileSync(path.join(shared, 'changed'), 'here');
+    await inGuest('echo there >changed');
+    const { conflicts } = await vm.bringBack();
+    expect(conflicts).toEqual([{ path: path.join(shared, 'changed'), copy: path.join(shared, 'changed.from-copies') }]);
+    expect([read('old'), read('changed'), read('changed.from-copies')]).toEqual(['of the host', 'here', 'there\n']);
+
+    // A link that leads out is replaced by the guest's folder, and never written through.
+    await inGuest('rm out && mkdir out && echo x >out/escaped');
+    await vm.pause();
+    expect(await codeOf(vm.stop())).toBe('INVALID_STATE');
+    expect(await codeOf(vm.remove())).toBe('INVALID_STATE');
+    await vm.resume();
+    await inGuest('echo last >last');
+    await vm.stop({ onNotice: (notice) => told.push(notice) });
+    expect([read('out/escaped'), read('last')]).toEqual(['x\n', 'last\n']);
     expect(existsSync(path.join(work, 'escaped'))).toBe(false);
-    expect((await vm.inspect()).status).toBe('running');
-    await vm.exec('cd /deep/er/work && rm -r out && echo last >changed', { check: true, user: 'root' });
-    await vm.stop();
-    expect(readFileSync(path.join(shared, 'changed'), 'utf8')).toBe('last\n');
     expect(readFileSync(path.join(closed, 'file'), 'utf8')).toBe('closed');
+    expect(told).toHaveLength(2);
   } finally {
     await vm.remove();
   }
@@ -133,4 +157,75 @@ it('copies folders in, and back when it is stopped: out through no link, and wha
     codeOf(Vm.create({ hypervisor: 'mock', image: 'app', devices: [{ kind: 'fs', path: folder, mountAt: '/x' }] }));
   expect(await at(path.join(work, 'none'))).toBe('FILE_NOT_FOUND');
   expect(await at(path.join(closed, 'file'))).toBe('FILE_INVALID');
+});
+
+it('takes folders while it runs, gives them back, and loses nothing when it is removed unless it is forced', async () => {
+  const shared = path.join(work, 'later');
+  mkdirSync(shared);
+  writeFileSync(path.join(shared, 'file'), 'file');
+  const at = (name: string): string => path.join(shared, name);
+  const vm = await Vm.create({ hypervisor: 'mock', image: 'app' });
+  const spec: DeviceSpec = { kind: 'fs', path: shared, mountAt: '/srv', id: 'later' };
+  const write = (text: string): PromiseLike<unknown> =>
+    vm.exec(`echo ${text} >/srv/file`, { check: true, user: 'root' });
+  try {
+    expect(await vm.attachDevice(spec)).toEqual({ id: 'later', kind: 'fs', mountAt: '/srv', copied: 'files' });
+    expect(await codeOf(vm.attachDevice({ ...spec, id: 'other' }))).toBe('INVALID_ARGUMENT');
+    expect(await codeOf(vm.attachDevice({ ...spec, id: 'none', mountAt: '/x', path: at('none') }))).toBe(
+      'FILE_NOT_FOUND',
+    );
+    await write('one');
+    await vm.detachDevice('later');
+    // What the image has at that place is the image's.
+    expect([readFileSync(at('file'), 'utf8'), readdirSync(shared)]).toEqual(['one\n', ['file']]);
+    await write('two');
+    await vm.attachDevice(spec);
+    expect((await vm.exec('cat /srv/file', { check: true })).stdout).toBe('one\n');
+    await write('three');
+    rmSync(at('file'));
+    await vm.remove();
+    expect(readFileSync(at('file'), 'utf8')).toBe('three\n');
+  } finally {
+    await vm.remove({ force: true });
+  }
+  const forced = await Vm.create({ hypervisor: 'mock', image: 'app', devices: [spec] });
+  await forced.exec('echo lost >/srv/file', { check: true, user: 'root' });
+  rmSync(shared, { recursive: true });
+  expect(await codeOf(forced.remove())).toBe('FILE_NOT_FOUND');
+  expect((await forced.inspect()).status).toBe('running');
+  await expect(forced[Symbol.asyncDispose]()).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' });
+  expect(await Vm.list()).toEqual([]);
+});
+
+it('does the same at the command line: run, sync and stop, with a line for what changed on both sides', async () => {
+  const shared = path.join(work, 'cli');
+  mkdirSync(shared);
+  const read = (name: string): string => readFileSync(path.join(shared, name), 'utf8');
+  const cli = (...words: string[]): string => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['bin/polyvisor.js', ...words], {
+      encoding: 'utf8',
+    });
+    expect(status, stderr).toBe(0);
+    return `${stdout}${stderr}`;
+  };
+  const vm = ['--hypervisor', 'mock', '--image', 'app', '-q'];
+  const mount = ['--mount', `type=bind,source=${shared},target=/m`];
+  cli('run', ...vm, ...mount, '--user', 'root', '--', '/bin/sh', '-c', 'echo run >/m/file');
+  expect(read('file')).toBe('run\n');
+  cli('run', '-d', '--name', 'synced', ...vm, '-v', `${shared}:/m`);
+  try {
+    const write = (text: string): string =>
+      cli('exec', '--user', 'root', 'synced', '--', '/bin/sh', '-c', `echo ${text} >/m/file`);
+    write('synced');
+    expect(cli('sync', 'synced')).toBe('synced\n');
+    expect(read('file')).toBe('synced\n');
+    writeFileSync(path.join(shared, 'file'), 'of the host');
+    write('of the guest');
+    const told = `polyvisor: synced: ${shared}/file has changed here and in the guest: the guest's is ${shared}/file.from-synced\n`;
+    expect(cli('stop', 'synced')).toBe(`synced\n${told}`);
+    expect([read('file'), read('file.from-synced')]).toEqual(['of the host', 'of the guest\n']);
+  } finally {
+    cli('rm', '-f', 'synced');
+  }
+  expect(await Vm.list()).toEqual([]);
 });

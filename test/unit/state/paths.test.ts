@@ -23,6 +23,7 @@ describe('places', () => {
       roots: '/p/state/images',
       cache: '/p/cache',
       images: '/p/cache/images',
+      kernels: '/p/cache/kernels',
       verdicts: '/p/cache/verdicts',
       runtime: '/p/run',
       privateFolders: ['/p', '/p/state', '/p/state/vms', '/p/run'],

@@ -5,6 +5,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
   chmodSync,
@@ -162,6 +163,39 @@ it('tells an image that is damaged, or that another program wrote', async () => 
   truncateSync(file, manifest.root.size - 1);
   // Cut short, it is no image any more.
   expect(await codeOf(saveImage('damaged', saved))).toBe('IMAGE_NOT_FOUND');
+});
+
+it('saves the files alone, which are the same image again', async () => {
+  expect(await saveImage('app:1', saved, { format: 'tar' })).toBe('tar');
+  const names = execFileSync('tar', ['-tf', saved], { encoding: 'utf8' }).split('\n');
+  expect(names).toContain('./etc/passwd');
+  await importImage(saved, { name: 'files' });
+  expect(await layerOf('files')).toBe(await layerOf('app:1'));
+});
+
+it('saves the file system of any image as a disk, and one of a disk so by itself', async () => {
+  const { file } = await importImage(path.join(work, 'source.tar'), { name: 'app:2' });
+  expect(await saveImage('app:2', saved, { format: 'disk' })).toBe('disk');
+  expect(readFileSync(saved).equals(readFileSync(file))).toBe(true);
+  const ext4 = path.join(work, 'root.ext4');
+  execFileSync('/usr/sbin/mke2fs', ['-q', '-t', 'ext4', ext4, '8M'], { stdio: 'pipe' });
+  const disk = await importImage(ext4, { name: 'disk' });
+  expect(await saveImage('disk', saved)).toBe('disk');
+  expect(readFileSync(saved).equals(readFileSync(ext4))).toBe(true);
+  expect(statSync(saved).blocks * 512).toBeLessThan(4 << 20);
+  expect((await importImage(saved, { name: 'again' })).manifest.root).toEqual(disk.manifest.root);
+  const stream = new PassThrough();
+  const [bytes] = await Promise.all([buffer(stream), saveImage('disk', stream)]);
+  expect(bytes.equals(readFileSync(ext4))).toBe(true);
+  expect(await codeOf(saveImage('disk', saved, { format: 'oci' }))).toBe('UNSUPPORTED');
+  expect(await codeOf(saveImage('disk', saved, { format: 'tar' }))).toBe('UNSUPPORTED');
+  expect(await codeOf(saveImage('disk', saved, { format: 'zip' as 'tar' }))).toBe('INVALID_ARGUMENT');
+  chmodSync(disk.file, 0o644);
+  const bad = readFileSync(disk.file);
+  bad.writeUInt8(bad.readUInt8(4096) ^ 0xff, 4096);
+  writeFileSync(disk.file, bad);
+  expect(await codeOf(saveImage('disk', path.join(work, 'damaged.img')))).toBe('IMAGE_INVALID');
+  expect(readdirSync(work).toSorted()).toEqual(['root.ext4', 'saved.tar', 'source.tar']);
 });
 
 it('refuses what a layer can not hold', async () => {
