@@ -22,7 +22,7 @@ static bool limits_on;
 static struct {
   uint32_t id;
   int group;
-} spare = {.group = -1};
+} spare = {.group = -1}, left = {.group = -1};
 static uint32_t last_id;
 
 static int write_file(int dir, const char *name, const char *text) {
@@ -79,6 +79,7 @@ bool limits_any(const struct limits *l) { return l->pids || l->memory || l->cpu;
 
 int cgroup_make(uint32_t *id, const struct limits *limits) {
   char name[16];
+  cgroup_tidy();
   if (spare.group >= 0 && !limits_any(limits) && !limits_on) {
     int group = spare.group;
     *id = spare.id;
@@ -227,4 +228,21 @@ bool cgroup_populated(int events) {
   if (n < 0) return false;
   text[n] = 0;
   return strstr(text, "populated 1") != NULL;
+}
+
+bool cgroup_leave(uint32_t id, int group) {
+  if (left.group >= 0 || limits_on) return false;
+  left.id = id;
+  left.group = group;
+  return true;
+}
+
+void cgroup_tidy(void) {
+  if (left.group < 0) return;
+  int group = left.group;
+  left.group = -1;
+  if (cgroup_keep(left.id, group)) return;
+  /* Somebody was moved into it from outside: it ends as the tree did. */
+  if (cgroup_remove(left.id) == -EBUSY) cgroup_kill(group);
+  close(group);
 }

@@ -24,6 +24,12 @@ int cgroup_make(uint32_t *id, const struct limits *limits);
 /* Keeps a group for the next tree when it is empty and as good as new: the descriptor is then no longer the caller's. */
 bool cgroup_keep(uint32_t id, int group);
 
+/* The same for a group in which nobody is left, by the caller's word: it is looked at only later, by cgroup_tidy. */
+bool cgroup_leave(uint32_t id, int group);
+
+/* Looks at what was left: keeps it or removes it. To be called when nobody waits for an answer. */
+void cgroup_tidy(void);
+
 /* Has all processes in groups of ours stand still, or go on once each that asked for it wants that. Does nothing without cgroups. */
 void cgroup_freeze(bool freeze);
 

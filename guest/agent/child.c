@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <stdnoreturn.h>
 #include <string.h>
@@ -37,6 +36,25 @@ static void reset_limits(void) {
   setrlimit(RLIMIT_NOFILE, &files);
 }
 
+/* `folder/name`, an empty folder being the working one. Returns whether it fits. */
+static bool join(char *file, size_t size, const char *folder, size_t length, const char *name) {
+  size_t rest = strlen(name) + 1;
+  if (length == 0) {
+    folder = ".";
+    length = 1;
+  }
+  if (length + 1 + rest > size) return false;
+  memcpy(file, folder, length);
+  file[length] = '/';
+  memcpy(file + length + 1, name, rest);
+  return true;
+}
+
+static bool is_there(const char *file) {
+  struct stat found;
+  return stat(file, &found) == 0 || (errno != ENOENT && errno != ENOTDIR);
+}
+
 /* Looks the program up as a shell would: the first that can be run; EACCES counts more than ENOENT at the end. */
 static int search(const struct child *c) {
   char **argv = c->request->argv;
@@ -49,9 +67,8 @@ static int search(const struct child *c) {
   for (const char *at = c->path;; at++) {
     size_t length = strcspn(at, ":");
     char file[4096];
-    int n = length == 0 ? snprintf(file, sizeof file, "./%s", name)
-                        : snprintf(file, sizeof file, "%.*s/%s", (int)length, at, name);
-    if (n > 0 && (size_t)n < sizeof file) {
+    /* A look is cheap: execve makes all of a program's memory before it finds that there is no such file. */
+    if (join(file, sizeof file, at, length, name) && is_there(file)) {
       execve(file, argv, c->env);
       if (errno == EACCES) denied = true;
       else if (errno != ENOENT && errno != ENOTDIR) return errno;

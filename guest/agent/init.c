@@ -5,6 +5,7 @@
 #include "channel.h"
 #include "console.h"
 #include "console_shell.h"
+#include "generation.h"
 #include "listener.h"
 #include "loop.h"
 #include "modules.h"
@@ -15,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -75,6 +77,8 @@ void init_mounts(void) {
     what = m->at;
   }
   umask(022);
+  /* As root's processes have it: the child of a spawn then needs no step to become root. */
+  (void)!setgroups(1, (gid_t[]){0});
   take_console();
   if (failed) console_die(what, failed);
   for (size_t i = 0; i < sizeof links / sizeof links[0]; i++) (void)!symlink(links[i][0], links[i][1]);
@@ -109,6 +113,7 @@ void init_devices(void) {
     channels_pump();
   }
   uevents_catch_up();
+  generation_event();
   listen_vsock();
   online_by_itself();
   raise_loopback();

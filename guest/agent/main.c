@@ -1,6 +1,7 @@
 /* The guest agent: init of the boot initrd, or (host mode) the guest of a VM that is only pretended. */
 #define _GNU_SOURCE
 #include "agent.h"
+#include "cgroup.h"
 #include "channel.h"
 #include "console.h"
 #include "console_socket.h"
@@ -70,6 +71,7 @@ static void run(void) {
   console_line("ready");
   bool busy = true;
   while (!power_finished()) {
+    if (!busy) cgroup_tidy();
     loop_turn(!busy);
     busy = channels_pump();
   }

@@ -2,6 +2,7 @@
 #include "online.h"
 
 #include "agent.h"
+#include "modules.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -63,6 +64,7 @@ static int each(const char *path, const char *prefix, const char *file, const ch
 int online_all(struct field_writer *done, const char **why) {
   uint64_t cpus = 0, blocks = 0, block_bytes = 0;
   char text[32];
+  if (agent.init) modules_load_late();
   int error = each(SYSTEM "/cpu", "cpu", "online", "0", "1", &cpus);
   if (error) *why = "a CPU can't be brought online";
   int failed = each(SYSTEM "/memory", "memory", "state", "offline", "online", &blocks);

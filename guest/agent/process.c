@@ -99,8 +99,8 @@ int process_spawn(struct session *session, uint32_t stream, const uint8_t *paylo
   const char *why = spawn_request_parse(&request, payload, length);
   struct process *p = why ? NULL : calloc(1, sizeof *p);
   int error = why ? -EINVAL : !p ? -ENOMEM : count >= PROCESSES_MAX || agent.ending ? -EAGAIN : 0;
-  snprintf(message, size, "%s", why ? why : agent.ending ? "the machine is going down" : "too many processes");
-  if (!error) {
+  if (error) snprintf(message, size, "%s", why ? why : agent.ending ? "the machine is going down" : "too many processes");
+  else {
     p->program = strdup(request.argv[0]);
     p->cwd = request.cwd ? strdup(request.cwd) : NULL;
     error = spawn(&request, &p->tree, tree_changed, &pipes, message, size);

@@ -19,6 +19,7 @@ struct process_output {
   struct watch watch;
   uint64_t credit;
   bool open, readable;
+  bool large; /* its pipe was made larger, or is none */
 };
 
 struct process {

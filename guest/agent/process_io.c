@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "process_io.h"
 
 #include "agent.h"
@@ -5,10 +6,13 @@
 #include "session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
 #include <unistd.h>
 
+#define LARGE_BYTES 32768 /* at once: of a program that writes more than an ordinary pipe is made for */
+#define PIPE_BYTES (1 << 20)
 #define FROM(type, member, pointer) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 static void wake(struct process *p) {
@@ -109,6 +113,13 @@ static bool at_end(const struct process *p, const struct process_output *o) {
   return ask.revents & POLLHUP || p->tree.gone;
 }
 
+/* A large pipe saves switches between writer and agent, and lets the writer go on; an ordinary user's may not grow, which is as well. */
+static void enlarge(struct process *p, int i) {
+  if (i != 0 || p->output[i].large) return;
+  fcntl(p->output[i].watch.fd, F_SETPIPE_SZ, PIPE_BYTES);
+  p->output[i].large = true;
+}
+
 static bool move_channel(struct process *p, int i, struct output *out) {
   struct process_output *o = &p->output[i];
   if (!o->open || !o->readable || !output_takes_data(out)) return false;
@@ -122,6 +133,7 @@ static bool move_channel(struct process *p, int i, struct output *out) {
   /* A terminal's master answers EIO when the last one has closed the other side. */
   if (n <= 0) return put_end(p, i, out);
   o->credit -= (uint64_t)n;
+  if (o->credit == 0 || (size_t)n >= LARGE_BYTES) enlarge(p, i);
   return true;
 }
 

@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PIPE_BYTES (1 << 20)
-
 /* The descriptors of one spawn: the child's are closed in the parent when it has forked. */
 struct plumbing {
   struct spawned ours;
@@ -80,11 +78,7 @@ static int plumb_pipes(struct plumbing *p, const struct spawn_request *r, const 
   int error = r->input ? make_pipe(1, user, &p->ours.input, &p->theirs[0]) : open_null(O_RDONLY, &p->theirs[0]);
   if (error) return error;
   if (r->detach) return plumb_console(p);
-  for (int i = 0; i < 2 && !error; i++) {
-    error = make_pipe(0, user, &p->ours.output[i], &p->theirs[i + 1]);
-    /* A large pipe saves switches between writer and agent; an ordinary user's may not grow, which is as well. */
-    if (!error && i == 0) fcntl(p->ours.output[i], F_SETPIPE_SZ, PIPE_BYTES);
-  }
+  for (int i = 0; i < 2 && !error; i++) error = make_pipe(0, user, &p->ours.output[i], &p->theirs[i + 1]);
   return error;
 }
 

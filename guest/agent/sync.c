@@ -69,14 +69,15 @@ static int reseed(const struct field *f) {
     struct rand_pool_info info;
     uint8_t bytes[ENTROPY_MAX];
   } pool;
-  int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+  /* Stays open: a clone finds it so. */
+  static int fd = -1;
+  if (fd < 0) fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
   if (fd < 0) return -errno;
   pool.info.entropy_count = (int)f->length * 8;
   pool.info.buf_size = (int)f->length;
   memcpy((uint8_t *)&pool + sizeof pool.info, f->data, f->length);
   int error = 0;
   if (ioctl(fd, RNDADDENTROPY, &pool.info) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0) error = -errno;
-  close(fd);
   explicit_bzero(&pool, sizeof pool);
   return error;
 }

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "tree.h"
 
+#include "agent.h"
 #include "cgroup.h"
 #include "clone.h"
 #include "supervisor.h"
@@ -100,12 +101,16 @@ static void await_rest(struct tree *t) {
   if (!cgroup_populated(fd)) try_remove(t);
 }
 
-static void first_ended(struct tree *t, int status) {
+/* `alone`: the agent has no child any more: as init it is then the only process, so that nobody can be left in the group */
+static void first_ended(struct tree *t, int status, bool alone) {
   t->first_ended = true;
   t->status = status;
   if (t->group >= 0) {
     t->out_of_memory = cgroup_ran_out_of_memory(t->group);
-    if (!try_remove(t)) {
+    if (alone && cgroup_leave(t->id, t->group)) {
+      t->group = -1;
+      tree_gone(t);
+    } else if (!try_remove(t)) {
       if (!t->keep_rest) cgroup_kill(t->group);
       await_rest(t);
     }
@@ -139,7 +144,7 @@ static void supervisor_speaks(struct watch *w, uint32_t events) {
       t->pid = report.value;
       t->changed(t);
     } else if (!t->first_ended) {
-      first_ended(t, report.value);
+      first_ended(t, report.value, false);
     }
     if (w->fd < 0) return;
   }
@@ -165,21 +170,29 @@ int tree_signal(struct tree *t, int signal, bool all) {
   return kill(t->pid, signal) < 0 ? -errno : 0;
 }
 
+/* Returns whether it was no child that we know. */
+static bool reaped(pid_t pid, int status, bool alone) {
+  struct tree *t = trees;
+  while (t && !(t->group >= 0 && t->pid == pid && !t->first_ended) && t->supervisor != pid) t = t->next;
+  if (!t) return true;
+  if (t->supervisor != pid) {
+    first_ended(t, status, alone);
+  } else {
+    t->supervisor = -1;
+    supervisor_left(t);
+  }
+  return false;
+}
+
 void tree_reap(void) {
-  pid_t pid;
-  int status;
+  int status, next_status;
   bool strays = false;
-  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-    struct tree *t = trees;
-    while (t && !(t->group >= 0 && t->pid == pid && !t->first_ended) && t->supervisor != pid) t = t->next;
-    if (!t) {
-      strays = true;
-    } else if (t->supervisor != pid) {
-      first_ended(t, status);
-    } else {
-      t->supervisor = -1;
-      supervisor_left(t);
-    }
+  pid_t next, pid = waitpid(-1, &status, WNOHANG);
+  while (pid > 0) {
+    next = waitpid(-1, &next_status, WNOHANG);
+    if (reaped(pid, status, agent.init && next < 0 && errno == ECHILD)) strays = true;
+    pid = next;
+    status = next_status;
   }
   if (strays && !cgroup_usable()) supervisor_strays(trees);
 }

@@ -33,6 +33,8 @@ export interface TemplateManifest {
   memory: 'tmpfs' | 'disk';
   /** absolute in tmpfs; on a disk it is named within the template's folder */
   dataFolder: string;
+  /** what its agent can do, which has heard its last client to the end; absent in one that was made before this was written down */
+  agentFeatures?: readonly string[] | undefined;
   /** whether clones share its memory, copy-on-write */
   shared: boolean;
   /** files of the data folder, by name */

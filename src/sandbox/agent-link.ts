@@ -1,7 +1,7 @@
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import type { GuestAgent } from '../guest/agent.ts';
-import { connectAgent } from '../guest/native/agent.ts';
+import { connectAgent, type FirstSync } from '../guest/native/agent.ts';
 import type { GuestChannel } from '../hypervisors/hypervisor.ts';
 import { type HeldLock, lockAny } from '../state/lock.ts';
 
@@ -12,8 +12,10 @@ export interface AgentLink {
 }
 
 export interface LinkOptions extends CallOptions {
-  /** nobody has ever used a channel: nothing of a former client can stand in one */
+  /** nothing of a former client can stand in a channel: there was none, or it has ended between two frames */
   fresh?: boolean | undefined;
+  /** is given to the agent before it has said a word: of one that is known to take it */
+  first?: FirstSync | undefined;
   /** called when a channel is taken */
   onChannel?: (() => void) | undefined;
 }
@@ -39,6 +41,7 @@ export async function linkAgent(
         signal: scope.signal,
         showsHangup: channel.showsHangup || options.fresh === true,
         lossyWindow: channel.lossyWindow,
+        first: options.first,
       });
       return {
         agent,

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
-import type { GuestAgent } from '../guest/agent.ts';
+import type { GuestAgent, SyncOptions } from '../guest/agent.ts';
 import { likelyCause, panicIn } from '../hypervisors/console-signs.ts';
 import type { Hypervisor, VmmExit } from '../hypervisors/hypervisor.ts';
 import { type AgentLink, linkAgent } from './agent-link.ts';
@@ -18,6 +18,8 @@ export interface BootFacts {
   startTimeoutMs: number | undefined;
   /** nobody has talked with this guest before */
   fresh?: boolean | undefined;
+  /** what the agent of a saved guest can do that stands between two frames: it is told all at once, and nothing is waited for */
+  agentFeatures?: ReadonlySet<string> | undefined;
   /** id of the VM: a guest that others went on from as well gets a machine id made of it; one that boots has its own */
   machineFrom?: string | undefined;
   /** its network cards get addresses of their own: the ones that they have are another's */
@@ -46,11 +48,17 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
       (): Promise<never> => new Promise(() => undefined),
     );
   try {
-    const { fresh, onChannel } = facts;
-    const linked = linkAgent(facts.stateFolder, hypervisor.channels(), { signal: inner.signal, fresh, onChannel });
+    const { agentFeatures, fresh = agentFeatures !== undefined, onChannel } = facts;
+    // Not before it runs: what it is told is the time.
+    const first = agentFeatures?.has('sync') === true && {
+      after: Promise.resolve(facts.started),
+      sync: () => ownOf(agentFeatures, facts),
+    };
+    const options = { signal: inner.signal, fresh, onChannel, first: first || undefined };
+    const linked = linkAgent(facts.stateFolder, hypervisor.channels(), options);
     const link = await Promise.race([linked, watched]);
     try {
-      await makeItsOwn(link.agent, facts, { signal: inner.signal });
+      if (first === false) await makeItsOwn(link.agent, facts, { signal: inner.signal });
     } catch (error) {
       await link.close();
       throw error;
@@ -72,21 +80,23 @@ export async function awaitGuest(hypervisor: Hypervisor, facts: BootFacts, call:
 }
 
 /** Gives a guest what no other guest has: entropy and its names, and the time. */
-export async function makeItsOwn(
-  agent: GuestAgent,
-  { name, machineFrom, freshMacs }: Pick<BootFacts, 'name' | 'machineFrom' | 'freshMacs'>,
-  call: CallOptions,
-): Promise<void> {
+export async function makeItsOwn(agent: GuestAgent, facts: OwnFacts, call: CallOptions): Promise<void> {
+  await agent.sync(ownOf(agent.features, facts), call);
+}
+
+type OwnFacts = Pick<BootFacts, 'name' | 'machineFrom' | 'freshMacs'>;
+
+/** @throws {VmError} UNSUPPORTED */
+function ownOf(features: ReadonlySet<string>, { name, machineFrom, freshMacs }: OwnFacts): SyncOptions {
   const own = { entropy: randomBytes(64), clockNs: BigInt(Date.now()) * 1_000_000n, hostname: name };
-  const machineId =
-    machineFrom !== undefined && agent.features.has('machine-id') ? machineIdOf(machineFrom) : undefined;
+  const machineId = machineFrom !== undefined && features.has('machine-id') ? machineIdOf(machineFrom) : undefined;
   // One that can't would stand on the network under its source's address.
-  if (freshMacs === true && !agent.features.has('mac'))
+  if (freshMacs === true && !features.has('mac'))
     throw new VmError('UNSUPPORTED', "the guest's agent can't give network cards other addresses", {
       advice: 'Unplug them from the source first.',
     });
   const macMask = freshMacs === true && machineFrom !== undefined ? macMaskOf(machineFrom) : undefined;
-  await agent.sync({ ...own, machineId, macMask }, call);
+  return { ...own, machineId, macMask };
 }
 
 /** The same for a VM as long as there is it, and no other's. */

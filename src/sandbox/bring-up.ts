@@ -53,6 +53,8 @@ export interface VmToBe {
   restoreFrom?: string | undefined;
   /** the memory in there is mapped, not read */
   memoryShared?: boolean | undefined;
+  /** what the agent of a saved guest can do that stands between two frames */
+  agentFeatures?: ReadonlySet<string> | undefined;
   /** its source goes on, too: what is told apart by addresses of network cards has to get others */
   freshMacs?: boolean | undefined;
   /** what it starts with beside what the configuration says */
@@ -76,6 +78,8 @@ export interface BootOptions {
   restoreFrom?: string | undefined;
   /** the memory in there is mapped, not read */
   memoryShared?: boolean | undefined;
+  /** what the agent of a saved guest can do that stands between two frames */
+  agentFeatures?: ReadonlySet<string> | undefined;
   /** its source goes on, too: what is told apart by addresses of network cards has to get others */
   freshMacs?: boolean | undefined;
   accel: 'kvm' | 'tcg';
@@ -158,7 +162,15 @@ async function makeFolders(vm: VmToBe, report: (phase: Phase, message: string) =
 /** Starts the VMM of a VM that has its folders, and waits for its guest. When that fails, the caller clears up. */
 export async function bootUp(
   held: HeldVm,
-  { accel, startTimeoutMs, restoreFrom, memoryShared, freshMacs = false, devices: given = [] }: BootOptions,
+  {
+    accel,
+    startTimeoutMs,
+    restoreFrom,
+    memoryShared,
+    agentFeatures,
+    freshMacs = false,
+    devices: given = [],
+  }: BootOptions,
   report: (phase: Phase, message: string) => void,
   call: CallOptions,
 ): Promise<{ record: VmRecord; link: AgentLink }> {
@@ -193,7 +205,7 @@ export async function bootUp(
     // The mock's guest is the host, with the host's cards.
     const cards =
       freshMacs && hypervisor.capabilities().isolation === true && devices.some(({ device }) => device.kind === 'net');
-    const facts = { accel, startTimeoutMs, freshMacs: cards };
+    const facts = { accel, startTimeoutMs, agentFeatures, freshMacs: cards };
     const up = await wakeUp(held, facts, call, early ? goOn : async () => undefined);
     await unwatched;
     return up;
@@ -249,7 +261,7 @@ export async function bootUp(
  */
 export async function wakeUp(
   held: HeldVm,
-  { accel, startTimeoutMs, freshMacs }: Pick<BootOptions, 'accel' | 'startTimeoutMs' | 'freshMacs'>,
+  { accel, ...known }: Pick<BootOptions, 'accel' | 'startTimeoutMs' | 'agentFeatures' | 'freshMacs'>,
   call: CallOptions,
   goOn: () => Promise<void> = () => held.hypervisor.resume(call),
 ): Promise<{ record: VmRecord; link: AgentLink }> {
@@ -260,7 +272,7 @@ export async function wakeUp(
   const signal = call.signal === undefined ? over.signal : AbortSignal.any([call.signal, over.signal]);
   let letWait!: () => void;
   const started = new Promise<void>((resolve) => (letWait = resolve));
-  const facts = { accel, stateFolder, name, startTimeoutMs, machineFrom: id, freshMacs, started };
+  const facts = { startTimeoutMs: undefined, ...known, accel, stateFolder, name, machineFrom: id, started };
   const linking = awaitGuest(hypervisor, facts, { signal });
   const unused = linking.then(
     (link) => (over.signal.aborted ? link.close() : undefined),

@@ -89,6 +89,7 @@ export async function cloneToBe(template: string, split: SplitOptions): Promise<
     startTimeoutMs,
     restoreFrom,
     memoryShared: manifest.shared,
+    agentFeatures: manifest.agentFeatures && new Set(manifest.agentFeatures),
   };
   return { vm: { at: store.places, host, module, config, accel, image, imageConfig, ...decided }, made };
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { validateName } from '../config/names.ts';
 import { packageVersion } from '../config/package-version.ts';
@@ -12,9 +13,11 @@ import { hashedBytes, markAssets, type TemplateManifest } from '../factory/templ
 import { type DraftTemplate, TemplateStore } from '../factory/template-store.ts';
 import type { GuestAgent } from '../guest/agent.ts';
 import { requireSupport } from '../hypervisors/capabilities.ts';
+import { linkAgent } from './agent-link.ts';
 import { bringUp, tearDown } from './bring-up.ts';
 import type { Phase } from './events.ts';
 import { givenConfig } from './given-config.ts';
+import type { HeldVm } from './held-vm.ts';
 import { ordinaryConfig } from './ordinary-config.ts';
 import { pauseVm } from './pause-vm.ts';
 import { type Prepared, prepare } from './prepare.ts';
@@ -34,6 +37,15 @@ export interface TemplateOptions extends Omit<VmOptions, 'detached' | 'start' | 
 
 /** Name of a template whose maker gave none. */
 export const defaultTemplate = 'default';
+
+/**
+ * Milliseconds after its agent's first answer until a guest has done what it does once: its kernel has measured its clock anew
+ * (tsc_refine_calibration_work in Linux), the drivers that nobody waits for are loaded. One that is saved before does it in each clone, in
+ * front of the first command.
+ */
+const settlingMs = 1500;
+/** Milliseconds after a session until the guest has put away what that left. */
+const quietMs = 300;
 
 /** What stands for a template's files while its configuration is checked. */
 const someFiles = { bootToBeTemplate: true, memoryPath: '/template/memory', devicesStatePath: '/template/state' };
@@ -65,7 +77,7 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
     const { memoryMiB } = prepared.config;
     const draft = await new TemplateStore(prepared.at).begin(name, { memory, memoryMiB });
     try {
-      await bootAndSave(prepared, split, draft, { report, call, setup });
+      const saved = await bootAndSave(prepared, split, draft, { report, call, setup });
       const { module, accel, image, imageConfig, config } = prepared;
       const vmmVersion = (await module.probe(prepared.host, config.hypervisorPath)).version;
       const manifest = await draft.publish({
@@ -78,6 +90,7 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
         config: ordinaryConfig(config),
         image,
         imageConfig,
+        ...saved,
         shared: module.capabilities.sharedMemory === true,
         files: await markFolder(draft.data.path, hashedBytes),
         assets: await markAssets(config),
@@ -109,10 +122,23 @@ function keepsMemory(module: Prepared['module']): boolean {
   return module.fields.uses.bootToBeTemplate === true;
 }
 
-/** What every clone is spared: a kernel's first times, and that the file with the machine id has to be made. */
-async function settle(agent: GuestAgent, call: CallOptions): Promise<void> {
-  await warmUp(agent, call);
-  if (agent.features.has('machine-id')) await agent.sync({ machineId: randomBytes(16).toString('hex') }, call);
+/**
+ * What every clone is spared: a kernel's first times, drivers that were put off, and that the file with the machine id has to be made. By a
+ * session of its own, which ends with an answer: nothing that a client has said is on its way to the agent then.
+ * @returns what the agent can do
+ */
+async function settle({ context, hypervisor }: HeldVm, call: CallOptions): Promise<readonly string[]> {
+  const { agent, close } = await linkAgent(context.stateFolder, hypervisor.channels(), call);
+  try {
+    const { features } = agent;
+    if (features.has('online')) await agent.online(call);
+    await warmUp(agent, call);
+    if (features.has('machine-id')) await agent.sync({ machineId: randomBytes(16).toString('hex') }, call);
+    await agent.ping(call);
+    return [...features];
+  } finally {
+    await close();
+  }
 }
 
 interface Work {
@@ -126,21 +152,25 @@ async function bootAndSave(
   { cpuLimit, startTimeoutMs }: SplitOptions,
   { id, data }: DraftTemplate,
   { report, call, setup }: Work,
-): Promise<void> {
+): Promise<Pick<TemplateManifest, 'agentFeatures'>> {
   const files = { memoryPath: path.join(data.path, 'memory'), devicesStatePath: path.join(data.path, 'state') };
   const config: HypervisorConfig = keepsMemory(prepared.module) ? { ...prepared.config, ...files } : prepared.config;
   const toBe = { ...prepared, config, name: `template-${id}`, cpuLimit, startTimeoutMs };
   const { held, link } = await bringUp(toBe, report, call);
+  const answered = performance.now();
   try {
     try {
       await setup?.(link.agent, call);
-      await settle(link.agent, call);
     } finally {
-      // The agent waits for the next client from here on.
       await link.close();
     }
+    const agentFeatures = await settle(held, call);
+    // The agent waits for the next client from here on. The mock's guest is the host, which has settled.
+    if (held.hypervisor.capabilities().isolation === true)
+      await delay(Math.max(answered + settlingMs - performance.now(), quietMs), undefined, call);
     await pauseVm(held, call);
     await held.hypervisor.save(data.path, call);
+    return { agentFeatures };
   } catch (error) {
     await rm(data.path, { recursive: true, force: true });
     throw error;

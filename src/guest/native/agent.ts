@@ -43,15 +43,24 @@ export interface ConnectOptions extends CallOptions {
   lossyWindow?: number | undefined;
   /** what the agent tells unasked */
   onEvent?: ((event: GuestEvent) => void) | undefined;
+  /** is given to the agent before it has said a word: of one that is known to take it */
+  first?: FirstSync | undefined;
+}
+
+/** A sync that does not wait for the agent's greeting. */
+export interface FirstSync {
+  /** it is sent when this has settled, and not at all when it rejects */
+  after: Promise<unknown>;
+  sync: () => SyncOptions;
 }
 
 /**
  * Begins a session with our agent on a fresh byte stream, and owns that stream from then on: it is closed when this fails.
  * @param options timeoutMs is 60,000 by default when there is no signal either
- * @throws {VmError} TIMEOUT, ABORTED, AGENT_PROTOCOL, AGENT_FAILED (it refused us), AGENT_GONE
+ * @throws {VmError} TIMEOUT, ABORTED, AGENT_PROTOCOL, AGENT_FAILED (it refused us, or the first sync), AGENT_GONE
  */
 export async function connectAgent(stream: Duplex, options: ConnectOptions): Promise<GuestAgent> {
-  const { signal, showsHangup, lossyWindow, onEvent } = options;
+  const { signal, showsHangup, lossyWindow, onEvent, first } = options;
   const timeoutMs = options.timeoutMs ?? (signal === undefined ? CONNECT_MS : undefined);
   let scope;
   try {
@@ -65,13 +74,19 @@ export async function connectAgent(stream: Duplex, options: ConnectOptions): Pro
   }
   const session = new Session(stream, { showsHangup, lossyWindow, onEvent });
   try {
-    return new NativeAgent(session, await scope.race(session.hello));
+    const [hello] = await scope.race(Promise.all([session.hello, first && syncFirst(session, first)]));
+    return new NativeAgent(session, hello);
   } catch (error) {
     session.fail(VmError.from(error));
     throw error;
   } finally {
     scope.release();
   }
+}
+
+async function syncFirst(session: Session, { after, sync }: FirstSync): Promise<void> {
+  await after;
+  await request(session, 'sync', FrameType.SYNC, syncPayload(sync()));
 }
 
 /** A session with the agent of guest/agent/. */

@@ -1,6 +1,18 @@
 import { describe, expect, test } from 'vitest';
+import { VmError } from '../../../../src/errors.ts';
 import { connectAgent } from '../../../../src/guest/native/agent.ts';
-import { FakeAgent, HELLO, T, connectFake, fieldBytes, frameBytes, intField, settled } from './fake-agent.ts';
+import { failure } from '../../../fakes/failure.ts';
+import {
+  FakeAgent,
+  HELLO,
+  T,
+  connectFake,
+  fieldBytes,
+  frameBytes,
+  intField,
+  settled,
+  textFields,
+} from './fake-agent.ts';
 
 const hello = frameBytes(T.hello, 0, fieldBytes(HELLO));
 
@@ -39,6 +51,51 @@ describe('a session is opened', () => {
       const agent = await connectAgent(fake.host, { showsHangup: true });
       await agent.close();
     }
+  });
+});
+
+describe('a first sync', () => {
+  const first = { sync: () => ({ hostname: 'clone' }) };
+
+  test('is sent before the agent has said a word, and not before its time', async () => {
+    const fake = new FakeAgent(() => Buffer.alloc(0));
+    let begin!: () => void;
+    const after = new Promise<void>((resolve) => (begin = resolve));
+    const connecting = connectAgent(fake.host, { showsHangup: true, first: { ...first, after } });
+    await fake.next(T.hello);
+    await settled();
+    expect(fake.unread).toEqual([]);
+    begin();
+    const { stream, payload } = await fake.next(T.sync);
+    expect(textFields(payload, 51)).toEqual(['clone']);
+    fake.raw(Buffer.concat([fake.preface, hello]));
+    let open = false;
+    void connecting.then(() => (open = true));
+    await settled();
+    expect(open).toBe(false);
+    fake.send(T.done, stream);
+    await (await connecting).close();
+  });
+
+  test('that is refused opens no session', async () => {
+    const fake = new FakeAgent();
+    const after = Promise.resolve();
+    const error = failure(connectAgent(fake.host, { showsHangup: true, first: { ...first, after } }));
+    await fake.next(T.hello);
+    fake.fields(T.error, (await fake.next(T.sync)).stream, [
+      [5, 1],
+      [6, 'no'],
+    ]);
+    expect(await error).toMatchObject({ code: 'AGENT_FAILED', facts: { operation: 'sync', errno: 'EPERM' } });
+    expect(fake.host.destroyed).toBe(true);
+  });
+
+  test('that has no time opens no session either, and is not sent', async () => {
+    const fake = new FakeAgent();
+    const after = Promise.reject(new VmError('START_FAILED', 'it did not start'));
+    const error = await failure(connectAgent(fake.host, { showsHangup: true, first: { ...first, after } }));
+    expect(error.code).toBe('START_FAILED');
+    expect(fake.unread.map(({ type }) => type)).not.toContain(T.sync);
   });
 });
 

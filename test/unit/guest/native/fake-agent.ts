@@ -97,6 +97,7 @@ export class FakeAgent {
   /** sizes of the host's writes, as they arrive */
   readonly writes: number[] = [];
   padding = 0;
+  preface: Buffer = Buffer.alloc(0);
   #bytes = Buffer.alloc(0);
   #phase: 'preface' | 'frames' = 'preface';
   readonly #frames: Received[] = [];
@@ -128,6 +129,7 @@ export class FakeAgent {
       const preface = this.#bytes.subarray(at, at + 24);
       this.#bytes = this.#bytes.subarray(at + 24);
       this.#phase = 'frames';
+      this.preface = preface;
       this.raw(this.#answer(preface));
     }
     while (this.#bytes.length >= 12) {
