@@ -9,7 +9,6 @@ await benchVmm(cloudHypervisor, 'clh', async ({ binary, context, snapshot }) => 
   const plan = cloudHypervisor.plan(context, binary);
   if (snapshot === undefined) return byRest(context, plan, plan.requests);
   const folder = await openSnapshot(context, await readSaved(snapshot), snapshot);
-  const body = { source_url: `file://${folder}`, prefault: false };
-  const put = [{ target: '/api/v1/vm.restore', body }, { target: '/api/v1/vm.resume' }];
-  return byRest(context, plan, put, { restored: true });
+  const body = { source_url: `file://${folder}`, prefault: false, resume: true };
+  return byRest(context, plan, [{ target: '/api/v1/vm.restore', body }], { restored: true });
 });

@@ -53,8 +53,8 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
     await hypervisor.create();
     if (snapshot === undefined) await hypervisor.start();
     else {
-      await hypervisor.restore(snapshot);
-      await hypervisor.resume();
+      const found = await hypervisor.restore(snapshot, { goOn: true });
+      if (found === 'paused') await hypervisor.resume();
     }
     const link = await linkAgent(stateFolder, hypervisor.channels(), { timeoutMs: 120_000 });
     await link.agent.exec(['echo', 'first'], { check: true });

@@ -133,6 +133,16 @@ export function itChanges<M extends { hypervisor: Hypervisor; context: VmContext
           expect((await second.agent.exec(['echo', 'again'])).stdout).toBe('again\n');
           await second.close();
         });
+        // The VMM may let it go on by itself.
+        await withMachine(async (other) => {
+          await other.hypervisor.create();
+          const found = await other.hypervisor.restore(folder, { goOn: true });
+          expect(other.hypervisor.state).toBe(found);
+          if (found === 'paused') await other.hypervisor.resume();
+          const third = await agentOf(other);
+          expect((await third.agent.exec(['echo', 'at once'])).stdout).toBe('at once\n');
+          await third.close();
+        });
       }),
   );
 

@@ -1,6 +1,6 @@
 import type { CallOptions } from '../../config/call-options.ts';
 import { vmmFiles } from '../../state/paths.ts';
-import { restCall, type RestRequest } from '../../transports/rest/client.ts';
+import { restCall, restCalls, type RestRequest } from '../../transports/rest/client.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { PlannedRequest } from '../launch-plan.ts';
 import type { DevicePart } from './devices.ts';
@@ -28,7 +28,8 @@ export class CloudHypervisorControl {
 
   /** Sends what a plan says, one after the other. */
   async send(requests: readonly PlannedRequest[], options: CallOptions = {}): Promise<void> {
-    for (const request of requests) await this.#call(request as RestRequest, { timeoutMs: memoryMs, ...options });
+    const calls = requests.map((request) => ({ ...(request as RestRequest), timeoutMs: memoryMs }));
+    await advised(restCalls(this.#socket, calls, options), adviceFor);
   }
 
   async info(options: CallOptions = {}): Promise<VmInfo> {
@@ -76,9 +77,10 @@ export class CloudHypervisorControl {
     await this.#put('vm.snapshot', { destination_url: fileUrl(folder) }, { timeoutMs: memoryMs, ...options });
   }
 
-  /** The VM is paused after it. */
-  async restore(folder: string, options: CallOptions = {}): Promise<void> {
-    const body = { source_url: fileUrl(folder), prefault: false };
+  /** The VM is paused after it, unless it is to go on. */
+  async restore(folder: string, goesOn: boolean, options: CallOptions = {}): Promise<void> {
+    // Versions that can't do it would be told of a field that they don't know.
+    const body = { source_url: fileUrl(folder), prefault: false, ...(goesOn ? { resume: true } : {}) };
     await this.#put('vm.restore', body, { timeoutMs: memoryMs, ...options });
   }
 

@@ -37,7 +37,7 @@ import type { OwnDevice } from './devices.ts';
 import { adviceFor, startFailure } from './errors.ts';
 import { type Found, planWith } from './plan.ts';
 import { probe } from './probe.ts';
-import { requireNotOlder } from './probe-versions.ts';
+import { has, requireNotOlder } from './probe-versions.ts';
 import { type CloudHypervisorState, parseState } from './state.ts';
 import { changeDevices, readDevices, writeDevices } from './state-devices.ts';
 import { readSaved, savedFiles, type SavedMachine } from './state-saved.ts';
@@ -56,7 +56,12 @@ const consoleLines = 50;
 /** Drives one Cloud Hypervisor: order and waiting only. What it is told is in plan.ts, how it is asked in control.ts. */
 export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   /** what the next plan is made of, beside the configuration */
-  readonly #next: { devices: readonly OwnDevice[]; apart?: SavedMachine['apart']; restoreFrom: string | undefined };
+  readonly #next: {
+    devices: readonly OwnDevice[];
+    apart?: SavedMachine['apart'];
+    restoreFrom: string | undefined;
+    goesOn: boolean;
+  };
   #vsock: HybridVsock | undefined;
   #features: readonly string[] | undefined;
   #vsockWasAdded = false;
@@ -64,7 +69,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   constructor(context: VmContext) {
     const planned = (of: VmContext, binary: string): LaunchPlan => planWith(of, binary, this.#found());
     super(context, { plan: planned, probe, parseState, startFailure, channels: { count: 0, showsHangup: true } });
-    this.#next = { devices: [], restoreFrom: undefined };
+    this.#next = { devices: [], restoreFrom: undefined, goesOn: false };
   }
 
   offers(): Capabilities {
@@ -123,9 +128,9 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     this.#features = features ?? [];
     try {
       await control.send(this.plan().requests, call);
-      const { restoreFrom } = this.#next;
+      const { restoreFrom, goesOn } = this.#next;
       if (restoreFrom === undefined) return;
-      await control.restore(await openSnapshot(this.context, this.#next, restoreFrom), call);
+      await control.restore(await openSnapshot(this.context, this.#next, restoreFrom), goesOn, call);
     } catch (error) {
       const found = VmError.from(error);
       if (found.code !== 'VMM_FAILED') throw error;
@@ -137,15 +142,16 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     }
   }
 
-  async restore(folder: string, options: RestoreOptions = {}): Promise<'paused'> {
+  async restore(folder: string, options: RestoreOptions = {}): Promise<'paused' | 'running'> {
     const saved = await readSaved(folder);
     requireNotOlder(this.program.version, saved.version, folder);
     await writeDevices(this.context.stateFolder, saved.devices);
     this.#next.devices = saved.devices;
     this.#next.apart = saved.apart;
     this.#next.restoreFrom = folder;
+    this.#next.goesOn = options.goOn === true && has(this.program.version, 'resumingRestore');
     await this.#startWithDaemons(options);
-    return 'paused';
+    return this.#next.goesOn ? 'running' : 'paused';
   }
 
   async stop(options: StopOptions = {}): Promise<void> {

@@ -1,6 +1,6 @@
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
-import { restCall, type RestRequest } from '../../transports/rest/client.ts';
+import { restCall, restCalls, type RestRequest } from '../../transports/rest/client.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { PlannedRequest } from '../launch-plan.ts';
 import { advised } from '../advised.ts';
@@ -11,7 +11,7 @@ import type { BalloonStatistics, InstanceInfo, MemoryHotplugStatus } from './wir
 /** Milliseconds for gigabytes to go to a disk, or to be mapped. */
 const snapshotMs = 600_000;
 
-/** Typed verbs over Firecracker's API. Each is a connection of its own: any process may control this VM. */
+/** Typed verbs over Firecracker's API. None keeps a connection: any process may control this VM. */
 export class FirecrackerControl {
   readonly #socket: string;
 
@@ -27,10 +27,12 @@ export class FirecrackerControl {
 
   /** Sends what a plan says, one after the other. @throws {VmError} as `restCall` does, with advice */
   async send(requests: readonly PlannedRequest[], options: CallOptions = {}): Promise<void> {
-    for (const request of requests) {
-      const slow = request.target.startsWith('/snapshot/') || request.target === '/actions';
-      await this.#call(request as RestRequest, slow ? { timeoutMs: snapshotMs, ...options } : options);
-    }
+    const slow = (target: string): boolean => target.startsWith('/snapshot/') || target === '/actions';
+    const calls = requests.map((request) => ({
+      ...(request as RestRequest),
+      ...(slow(request.target) ? { timeoutMs: snapshotMs } : {}),
+    }));
+    await advised(restCalls(this.#socket, calls, options), adviceFor);
   }
 
   async info(options: CallOptions = {}): Promise<InstanceInfo> {

@@ -52,10 +52,17 @@ import { checkSaved, readSaved } from './state-saved.ts';
 /** Devices that come back with a snapshot: Firecracker saves none that another process serves. */
 const savedKinds: ReadonlySet<DeviceKind> = new Set(['block', 'net']);
 
+/** What a start is made of, beside the configuration. */
+interface NextStart {
+  placed: PlacedDevices;
+  /** how the guest of a snapshot is to be; it boots when undefined */
+  restores: 'paused' | 'running' | undefined;
+}
+
 /** Drives one Firecracker: order and waiting only. What it is told is in plan.ts, how it is asked in control.ts. */
 export class FirecrackerDriver extends ProgramDriver implements Driver {
   /** what the next start is made of */
-  readonly #next: { placed: PlacedDevices; restores: boolean };
+  readonly #next: NextStart;
   #vsock: HybridVsock | undefined;
   #metrics: FirecrackerMetrics | undefined;
   #vsockWasAdded = false;
@@ -63,7 +70,7 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
   #vsockIsReset = false;
 
   constructor(context: VmContext) {
-    const next = { placed: { devices: [], reserved: [] } as PlacedDevices, restores: false };
+    const next: NextStart = { placed: { devices: [], reserved: [] }, restores: undefined };
     const planned = (of: VmContext, binary: string): LaunchPlan => {
       const root = process.geteuid?.() === 0;
       const cgroups = isJailed(of) ? findCgroups(root) : '';
@@ -168,7 +175,7 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
     }
   }
 
-  async restore(folder: string, options: RestoreOptions = {}): Promise<'paused'> {
+  async restore(folder: string, options: RestoreOptions = {}): Promise<'paused' | 'running'> {
     const saved = await readSaved(folder);
     await checkSaved(folder, saved, this.program.version);
     const { stateFolder } = this.context;
@@ -177,10 +184,10 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
     if (placed.devices.length > 0 || placed.spent === true)
       await changePlaced(stateFolder, options, async () => ({ ...placed, result: undefined }));
     this.#next.placed = placed;
-    this.#next.restores = true;
+    this.#next.restores = options.goOn === true ? 'running' : 'paused';
     await withSnapshot(this.#at(), folder, () => super.start(options));
-    this.#vsockIsReset = true;
-    return 'paused';
+    this.#vsockIsReset = this.#next.restores === 'paused';
+    return this.#next.restores;
   }
 
   /** Firecracker has no request that ends it: a guest that was asked to power off ends it, all else is the signal's. */

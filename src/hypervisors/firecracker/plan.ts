@@ -30,7 +30,7 @@ export interface Found {
   /** where the jailer can make cgroups */
   cgroups?: CgroupHost | undefined;
   /** the guest goes on from a snapshot, whose files are in the VMM's folder */
-  restores?: boolean | undefined;
+  restores?: 'paused' | 'running' | undefined;
 }
 
 /** Names in the VMM's folder of what a jailed Firecracker is given. */
@@ -69,7 +69,7 @@ export function planWith(context: VmContext, binary: string, found: Found): Laun
         ? Array.from({ length: poolSize }, (_, index) => `${folder}/${poolName(index)}`)
         : []),
     ].map((path) => ({ path, content: '', mode: 0o600 })),
-    requests: found.restores === true ? restoreRequests(context) : bootRequests(context, found),
+    requests: found.restores !== undefined ? restoreRequests(context, found.restores) : bootRequests(context, found),
     paths: jailer === undefined ? paths(context, found.devices) : [],
     workingFolder: jailer === undefined ? folder : undefined,
     // The jailer enters it by itself.
@@ -143,13 +143,13 @@ function bootRequests(context: VmContext, found: Found): PlannedRequest[] {
   ];
 }
 
-/** The guest is paused when the last is answered. Logger, metrics and serial are no part of a snapshot. */
-function restoreRequests(context: VmContext): PlannedRequest[] {
+/** The guest is as it is to be when the last is answered. Logger, metrics and serial are no part of a snapshot. */
+function restoreRequests(context: VmContext, to: 'paused' | 'running'): PlannedRequest[] {
   const load: SnapshotLoad = {
     snapshot_path: snapshotNames.state,
     mem_backend: { backend_type: 'File', backend_path: snapshotNames.memory },
     track_dirty_pages: tracksDirtyPages(context.config),
-    resume_vm: false,
+    resume_vm: to === 'running',
   };
   return [...common(context), put('/snapshot/load', load)];
 }

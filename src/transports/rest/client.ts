@@ -26,15 +26,45 @@ interface Answer {
 }
 
 /**
+ * Sends requests one after the other, on one connection if the VMM keeps it; the first that fails is the last.
+ * @throws {VmError} as {@link restCall}
+ */
+export async function restCalls(
+  socketPath: string,
+  requests: readonly (RestRequest & CallOptions)[],
+  options: CallOptions = {},
+): Promise<void> {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  try {
+    for (const request of requests) {
+      const { signal = request.signal, timeoutMs = request.timeoutMs } = options;
+      await call(socketPath, request, { signal, timeoutMs }, agent);
+    }
+  } finally {
+    agent.destroy();
+  }
+}
+
+/**
  * Sends one request on a connection of its own; resolves with the parsed answer, undefined for an empty one.
  * @throws {VmError} VMM_FAILED with the VMM's own words when it refuses; BUSY when it has too many requests (429); VMM_GONE when nobody
  *   listens or the connection breaks off; TIMEOUT (after 10 s by default), ABORTED
  */
 export async function restCall(socketPath: string, request: RestRequest, options: CallOptions = {}): Promise<unknown> {
+  return call(socketPath, request, options, undefined);
+}
+
+/** @param agent of the connection to use; one of its own when undefined */
+async function call(
+  socketPath: string,
+  request: RestRequest,
+  options: CallOptions,
+  agent: http.Agent | undefined,
+): Promise<unknown> {
   const name = `${request.method} ${request.target}`;
   const scope = callScope(name, { signal: options.signal, timeoutMs: options.timeoutMs ?? answerMs });
   try {
-    const { status, text } = await send(socketPath, request, scope.signal);
+    const { status, text } = await send(socketPath, request, scope.signal, agent);
     if (status === 429) throw new VmError('BUSY', `${name}: the VMM has too many requests`, { operation: name });
     const body = parse(name, status, text);
     if (status >= 200 && status < 300) return body;
@@ -47,15 +77,21 @@ export async function restCall(socketPath: string, request: RestRequest, options
   }
 }
 
-function send(socketPath: string, { method, target, body }: RestRequest, signal: AbortSignal): Promise<Answer> {
+function send(
+  socketPath: string,
+  { method, target, body }: RestRequest,
+  signal: AbortSignal,
+  agent: http.Agent | undefined,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const headers = {
       Accept: 'application/json',
-      Connection: 'close',
+      ...(agent === undefined ? { Connection: 'close' } : {}),
       ...(payload === undefined ? {} : { 'Content-Type': 'application/json', 'Content-Length': payload.length }),
     };
-    const request = http.request({ socketPath, method, path: target, headers, agent: false, signal }, (response) => {
+    const to = { socketPath, method, path: target, headers, agent: agent ?? false, signal };
+    const request = http.request(to, (response) => {
       const chunks: Buffer[] = [];
       let size = 0;
       response.on('data', (chunk: Buffer) => {

@@ -167,8 +167,8 @@ async function restore(body: Body): Promise<Answer> {
     requireFile(path.join(folder, 'memory-ranges'));
   config = saved;
   await startGuest(saved, false);
-  state = 'Paused';
-  guest?.pause();
+  state = body['resume'] === true ? 'Running' : 'Paused';
+  if (state === 'Paused') guest?.pause();
   event('vm', 'restored');
   return done;
 }

@@ -109,8 +109,9 @@ async function load(body: unknown): Promise<Answer> {
   for (const [target, one] of made)
     if (target.startsWith('/drives/') && 'path_on_host' in one) requireFile(text(one, 'path_on_host'));
   await startGuest(false);
-  guest?.pause();
-  state = 'Paused';
+  const goesOn = (body as Body)['resume_vm'] === true;
+  if (!goesOn) guest?.pause();
+  state = goesOn ? 'Running' : 'Paused';
   return done;
 }
 
