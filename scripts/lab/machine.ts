@@ -12,7 +12,8 @@ import { VmError } from '../../src/errors.ts';
 import type { KernelModule } from '../../src/images/modules.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { places } from '../../src/state/paths.ts';
-import { labModules } from './modules.ts';
+import { kernelOf } from './kernel.ts';
+import { labModules, modulesIn } from './modules.ts';
 import { bundleFolder } from './bundle.ts';
 import { packageFolders } from './node-modules.ts';
 import type { Cargo } from './programs.ts';
@@ -61,8 +62,11 @@ export async function openLab({ cargo, vmmCargo, bundles, keep, report }: LabOpt
     await unpack(kept, own, []);
     return kept;
   }
-  report('booting the lab: a VM with AMD SVM');
-  const modules = await labModules(image.manifest.kernelRelease);
+  const suite = process.env['POLYVISOR_LAB_SUITE'];
+  const other = suite === undefined ? undefined : await kernelOf(suite);
+  report(`booting the lab: a VM with AMD SVM${other === undefined ? '' : ` and Linux ${other.kernel.release}`}`);
+  const modules =
+    other === undefined ? await labModules(image.manifest.kernelRelease) : await modulesIn(other.kernel.modules);
   const spare = await spareDisk();
   // TCG emulates AMD's virtualization and not Intel's, and only for a model that has it.
   const vm = await Vm.create({
@@ -73,7 +77,11 @@ export async function openLab({ cargo, vmmCargo, bundles, keep, report }: LabOpt
     cpuModel: 'EPYC',
     cpuFeatures: ['+svm', '+npt', '-erms'],
     // An emulated CPU that enters an emulated guest is gone for seconds when its host is busy: to the lab's kernel that is a lockup.
-    kernelParams: deserializeParams(['nowatchdog', 'rcupdate.rcu_cpu_stall_suppress=1']),
+    kernelParams: deserializeParams([
+      ...(other?.guest.manifest.commandLine ?? []),
+      ...['nowatchdog', 'rcupdate.rcu_cpu_stall_suppress=1'],
+    ]),
+    ...(other === undefined ? {} : { kernel: other.guest.kernel, initrd: other.guest.initrd }),
     startTimeoutMs: 300_000,
     // A disk to be handed on to a guest, behind an IOMMU. It is no device of ours: a jail would not show its file.
     iommu: true,
@@ -81,6 +89,8 @@ export async function openLab({ cargo, vmmCargo, bundles, keep, report }: LabOpt
     hypervisorParams: [
       { key: '-blockdev', value: JSON.stringify({ driver: 'file', 'node-name': 'spare', filename: spare }) },
       { key: '-device', value: JSON.stringify({ driver: 'nvme', serial: 'spare', drive: 'spare' }) },
+      // By default it reaches less than the processor does: Cloud Hypervisor has its guest's devices where the addresses end.
+      { key: '-global', value: 'intel-iommu.aw-bits=48' },
     ],
     ...(keep ? { name: keptName, detached: true } : {}),
   }).finally(() => rmSync(path.dirname(spare), { recursive: true }));

@@ -51,7 +51,7 @@ const chosen = labVmms.filter((vmm) => {
   if (flags.only !== undefined && !flags.only.split(',').includes(vmm.type)) return false;
   const found = programsOf(vmm);
   if ('paths' in found) {
-    vmmCargo.push(...[...found.paths].flatMap(([inLab, path]) => programCargo(path, inLab)));
+    vmmCargo.push(...[...found.paths].flatMap(([inLab, path]) => programCargo(path, inLab)), ...(vmm.cargo?.() ?? []));
     return true;
   }
   const isRequired = required.includes(vmm.type);

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -26,6 +27,13 @@ const hostModules = [
   'squashfs',
   'erofs',
 ];
+
+/** Takes these modules from a folder of a kernel's. */
+export function modulesIn(folder: string): Promise<KernelModule[]> {
+  return resolveModules(folder, hostModules, async (file) =>
+    execFileSync('xz', ['-dc', '--', file], { maxBuffer: 64 * 2 ** 20 }),
+  );
+}
 
 /** Takes these modules from the very kernel package that the default guest is made of, in the order of their loading. */
 export async function labModules(release: string): Promise<KernelModule[]> {

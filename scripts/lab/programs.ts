@@ -28,17 +28,30 @@ export function addOnCargo(folder: string): Cargo[] {
   return addOns.flatMap((name) => libraries(path.join(folder, name))).map((to) => ({ from: realpathSync(to), to }));
 }
 
-function libraries(program: string): string[] {
+/** A folder, and what libraries its programs need beside those of their own. @param own folder of these */
+export function folderCargo(folder: string, to: string, programs: readonly string[], own: string): Cargo[] {
+  const beside = programs
+    .flatMap((program) => libraries(program, own))
+    .filter((name) => !name.startsWith(`${folder}/`));
+  return [{ from: folder, to }, ...[...new Set(beside)].map((name) => ({ from: realpathSync(name), to: name }))];
+}
+
+/** @param own folder in which the loader looks first */
+function libraries(program: string, own?: string): string[] {
   const isScript = readFileSync(program).subarray(0, 2).toString() === '#!';
   if (isScript) return [];
   // ldd says "not a dynamic executable", and fails, for a static one.
-  const text = tryRun('ldd', [program]);
+  const text = tryRun('ldd', [program], own === undefined ? {} : { LD_LIBRARY_PATH: own });
   return [...text.matchAll(/(?:=> )?(\/\S+) \(0x/g)].flatMap(([, library]) => library ?? []);
 }
 
-function tryRun(program: string, argv: string[]): string {
+function tryRun(program: string, argv: string[], env: Record<string, string>): string {
   try {
-    return execFileSync(program, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    return execFileSync(program, argv, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      env: { ...process.env, ...env },
+    });
   } catch {
     return '';
   }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { buildAcrnRig } from '../../test/rigs/build.ts';
-import { locate } from './programs.ts';
+import { bringTestpmd, testpmdFiles } from '../../test/rigs/testpmd.ts';
+import { type Cargo, folderCargo, locate } from './programs.ts';
 
 /** A VMM that the lab can try: what it needs from the caller, and which tests are its own. */
 export interface LabVmm {
@@ -15,6 +16,8 @@ export interface LabVmm {
   tools?: readonly string[];
   /** what is built here for it, by the path at which the lab has it */
   builds?: Readonly<Record<string, () => string>>;
+  /** what else is brought for it */
+  cargo?: () => Cargo[];
 }
 
 /** Programs in the lab are at fixed paths, which its tests know by the same variables. */
@@ -31,6 +34,7 @@ export const labVmms: readonly LabVmm[] = [
     test: 'test/lab/cloud-hypervisor.test.ts',
     bench: 'scripts/lab/bench-cloud-hypervisor.ts',
     programs: { POLYVISOR_CLOUD_HYPERVISOR: '/usr/bin/cloud-hypervisor' },
+    cargo: testpmdCargo,
   },
   {
     type: 'acrn',
@@ -40,6 +44,13 @@ export const labVmms: readonly LabVmm[] = [
     builds: { '/usr/lib/acrn-hsm-kvm.so': buildAcrnRig },
   },
 ];
+
+/** The other end of a network card that a process serves. */
+function testpmdCargo(): Cargo[] {
+  const folder = bringTestpmd();
+  const { program, libraries, plugins } = testpmdFiles(folder);
+  return folderCargo(folder, '/lab/testpmd', [program, ...plugins], libraries);
+}
 
 /** The host's paths of a VMM's programs, or which variable names none. QEMU is the host's own unless one is named. */
 export function programsOf(vmm: LabVmm): { paths: Map<string, string> } | { missing: string } {

@@ -1,10 +1,10 @@
-import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
 import { assetPath } from '../config/assets.ts';
 import { type HostFacts, readHostFacts } from '../config/host.ts';
 import { enterCgroup } from '../confinement/cgroup.ts';
-import { confine } from '../confinement/confinement.ts';
+import { confine, readConfinement } from '../confinement/confinement.ts';
 import {
   allowFileSize,
   allowLockedMemory,
@@ -113,6 +113,20 @@ export class VmmProcess {
   /** Takes away what `reveal` showed. @throws {VmError} as `conceal` does */
   async conceal(path: string, options: CallOptions = {}): Promise<void> {
     await conceal(this.#running(), path, options);
+  }
+
+  /** Lets the running VMM write a file of ours, which is made where there is none. @throws {VmError} as `reveal` does */
+  async lend(path: string, options: CallOptions = {}): Promise<void> {
+    orIo(path, "can't make", () => closeSync(openSync(path, 'a', 0o600)));
+    const { uid } = readConfinement(this.#context.stateFolder) ?? {};
+    if (uid !== undefined) orIo(path, "can't give the VMM", () => chownSync(path, uid, uid));
+    await this.reveal(path, { readOnly: false, ...options });
+  }
+
+  /** Ends what `lend` began. @throws {VmError} as `conceal` does */
+  async takeBack(path: string, options: CallOptions = {}): Promise<void> {
+    await this.conceal(path, options);
+    orIo(path, "can't take back", () => chownSync(path, process.geteuid?.() ?? 0, process.getegid?.() ?? 0));
   }
 
   /** Shows a device under another one's name while `use` has the VMM open it. @throws {VmError} as `withStandIn` does */

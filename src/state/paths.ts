@@ -25,7 +25,6 @@ export const vmmFiles: {
   machine(folder: string): string;
   apiSocket(folder: string): string;
   vsockSocket(folder: string): string;
-  ownLog(folder: string): string;
   metrics(folder: string): string;
   deviceSocket(folder: string, id: string): string;
   monitorSocket(folder: string): string;
@@ -50,8 +49,6 @@ export const vmmFiles: {
   apiSocket: (folder) => path.join(folder, 'api.sock'),
   /** where a VMM ends the guest's vsock; `_PORT` is added for the guest's own connections */
   vsockSocket: (folder) => path.join(folder, 'vsock.sock'),
-  /** what a VMM logs into a file of its own, when its output is not its log */
-  ownLog: (folder) => path.join(folder, 'vmm.log'),
   metrics: (folder) => path.join(folder, 'metrics.json'),
   /** of a device that has one: hashed, since a device's id may be longer than a socket's path has room for */
   deviceSocket: (folder, id) => path.join(folder, `device-${hash(id)}.sock`),

@@ -15,7 +15,7 @@ const lacks =
         : 'this kernel has no huge pages of 2 MiB';
 
 const tried = (): void => {
-  const at = { acrnDm: acrnDm ?? '', rig: buildAcrnRig() };
+  const at = { acrnDm: acrnDm ?? '', acrnctl: process.env['POLYVISOR_ACRNCTL'], rig: buildAcrnRig() };
   describeWithoutGuest(at);
   describeRefusals(at, 'null');
 };

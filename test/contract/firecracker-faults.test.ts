@@ -32,7 +32,17 @@ const disk = (id: string, change: Partial<BlockDevice> = {}): BlockDevice => {
   return { kind: 'block', id, path: file, format: 'raw', readOnly: false, ...change };
 };
 
-const steps = ['PUT /logger', 'PUT /serial', 'PUT /machine-config', 'PUT /boot-source', 'PUT /vsock', 'PUT /actions'];
+const steps = [
+  'PUT /logger',
+  'PUT /metrics',
+  'PUT /serial',
+  'PUT /machine-config',
+  'PUT /boot-source',
+  'PUT /drives/pool7',
+  'PUT /vsock',
+  'PUT /entropy',
+  'PUT /actions',
+];
 
 describe('a Firecracker that goes wrong at its start', () => {
   it.each(steps)('and dies at %s', (step) =>
@@ -221,6 +231,23 @@ describe('snapshots that cannot be loaded', () => {
       await hypervisor.create();
       expect((await failure(hypervisor.restore(folder))).code).toBe(code);
       expect(await hypervisor.pids()).toEqual([]);
+    });
+  });
+
+  it('one at which it dies', async () => {
+    const folder = at.file('snapshot');
+    mkdirSync(folder);
+    await withMachine({}, async ({ hypervisor }) => {
+      await hypervisor.create();
+      await hypervisor.start();
+      await hypervisor.pause();
+      await hypervisor.save(folder);
+    });
+    await withMachine({ fault: 'PUT /snapshot/load:die' }, async ({ hypervisor, context }) => {
+      await hypervisor.create();
+      expect((await failure(hypervisor.restore(folder))).code).toBe('START_FAILED');
+      expect(await hypervisor.pids()).toEqual([]);
+      expect(readdirSync(context.runtimeFolder).filter((name) => name.startsWith('snapshot'))).toEqual([]);
     });
   });
 

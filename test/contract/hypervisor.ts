@@ -81,7 +81,10 @@ export function describeHypervisor(module: HypervisorModule, fixture: ContractFi
   };
 
   const agentOf = ({ hypervisor, context }: Machine): Promise<AgentLink> =>
-    linkAgent(context.stateFolder, hypervisor.channels(), { timeoutMs: 120_000 });
+    linkAgent(context.stateFolder, hypervisor.channels(), { timeoutMs: 120_000 }).catch(async (error: unknown) => {
+      // What the guest was about is on its console.
+      throw VmError.from(error).with(await hypervisor.lastWords());
+    });
 
   /** @param again connects anew after the resume, where that ends sessions */
   const standsStill = async (

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { VmConfigInput } from '../../src/config/vm-config.ts';
 import { VmError } from '../../src/errors.ts';
 import { acrn } from '../../src/hypervisors/acrn/index.ts';
+import { vmName } from '../../src/hypervisors/acrn/plan.ts';
 import { describeHypervisor } from '../contract/hypervisor.ts';
 import { type Machine, withAcrn } from '../rigs/acrn-machine.ts';
 import { describeRefusals, describeWithoutGuest } from '../rigs/acrn-without-guest.ts';
@@ -14,7 +15,11 @@ import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
 import { itBootsARootImage } from './root-image.ts';
 
-const at = { acrnDm: process.env['POLYVISOR_ACRN_DM'] ?? '/usr/bin/acrn-dm', rig: '/usr/lib/acrn-hsm-kvm.so' };
+const at = {
+  acrnDm: process.env['POLYVISOR_ACRN_DM'] ?? '/usr/bin/acrn-dm',
+  acrnctl: process.env['POLYVISOR_ACRNCTL'] ?? '/usr/bin/acrnctl',
+  rig: '/usr/lib/acrn-hsm-kvm.so',
+};
 const folder = mkdtempSync(path.join(tmpdir(), 'acrn-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -29,11 +34,13 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
     (error: unknown) => VmError.from(error).code,
   );
 
-describeHypervisor(acrn, { accel: 'kvm', config: guest });
+// An acrn-dm that is confined sees the hypervisor's device and not KVM's: the lab has a node by that name which is KVM's.
+const confined: RigOptions = { KVM: '/dev/acrn_hsm' };
+// It needs root, so that `strict` is refused.
+describeHypervisor(acrn, { accel: 'kvm', confinement: 'best', config: () => guest(confined) });
 
-// The example confines acrn-dm, which then sees the hypervisor's device and not KVM's: the lab has a node by that name which is KVM's.
-itRunsTheExample('acrn', 'not on this VMM', () => riggedAcrnDm(folder, at, { KVM: '/dev/acrn_hsm' }));
-itBootsARootImage('acrn', '', () => ({ hypervisorPath: riggedAcrnDm(folder, at, { KVM: '/dev/acrn_hsm' }) }));
+itRunsTheExample('acrn', 'not on this VMM', () => riggedAcrnDm(folder, at, confined));
+itBootsARootImage('acrn', '', () => ({ hypervisorPath: riggedAcrnDm(folder, at, confined) }));
 
 describe('acrn: what only a guest can tell', () => {
   const withGuest = async (use: (machine: Machine) => Promise<void>, before?: (machine: Machine) => Promise<void>) =>
@@ -168,6 +175,21 @@ describe('acrn: what only a guest can tell', () => {
       await answered;
       stream.destroy();
       await link.close();
+    }));
+
+  it('is stopped by acrnctl: that is an end like any other', async () =>
+    withGuest(async ({ hypervisor, context, agent }) => {
+      const link = await agent();
+      const name = vmName(context.id);
+      const told = (...words: string[]): string => execFileSync(at.acrnctl, words, { encoding: 'utf8' });
+      expect(told('list')).toMatch(new RegExp(`^${name}\\s+started$`, 'm'));
+      const ended = hypervisor.wait({ timeoutMs: 60_000 });
+      told('stop', '-f', name);
+      expect(await ended).toMatchObject({ code: 0 });
+      await link.close();
+      expect(await codeOf(hypervisor.check())).toBe('VMM_GONE');
+      expect(await hypervisor.pids()).toEqual([]);
+      expect(told('list')).not.toContain(name);
     }));
 
   it('tells a panic, and ends', async () =>

@@ -6,6 +6,7 @@ import { itRunsTheExample } from './example.ts';
 import { defaultGuest } from './guest.ts';
 import { itBootsARootImage } from './root-image.ts';
 import { describeOwn } from './own/firecracker.ts';
+import { describeFigures } from './own/firecracker-figures.ts';
 
 const { version = '', path: hypervisorPath } = await firecracker.probe(await readHostFacts());
 const resumeEndsSessions = ['1.16.0', '1.16.1'].includes(version);
@@ -17,8 +18,10 @@ const jailed = async (): Promise<VmConfigInput> => ({
   ...(hypervisorPath === undefined ? {} : { hypervisorPath }),
 });
 
-describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: guest });
+// As root has it by default.
+describeHypervisor(firecracker, { accel: 'kvm', confinement: 'strict', resumeEndsSessions, config: guest });
 describeHypervisor(firecracker, { accel: 'kvm', resumeEndsSessions, config: jailed, variant: 'in its jail' });
 describeOwn(jailerPath);
+describeFigures();
 itRunsTheExample('firecracker', 'done');
 itBootsARootImage('firecracker', '');

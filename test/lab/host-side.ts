@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { testpmdIn } from '../rigs/testpmd.ts';
 
 const counter = '/proc/sys/vm/nr_hugepages';
 
@@ -34,12 +35,32 @@ export async function withServedDisk(image: string, socket: string, use: () => P
   const [code] = (await once(server, 'exit')) as [number | null];
   if (code !== 0) throw new Error(`qemu-storage-daemon ended with ${code}`);
   const pid = Number(readFileSync(pidFile, 'utf8'));
+  // For a VMM with a uid of its own.
+  chmodSync(socket, 0o666);
   try {
     await use();
   } finally {
     process.kill(pid, 'SIGTERM');
     while (isThere(pid)) await new Promise((resolve) => setTimeout(resolve, 20));
     for (const file of [socket, pidFile]) rmSync(file, { force: true });
+  }
+}
+
+/** Has a process of its own serve a network card on a socket, as vhost-user: it answers every ping, whatever the address. */
+export async function withServedCard(socket: string, use: () => Promise<void>): Promise<void> {
+  const server = testpmdIn('/lab/testpmd').start(socket);
+  const exit = once(server, 'exit');
+  try {
+    while (!existsSync(socket)) {
+      if (server.exitCode !== null) throw new Error(`testpmd ended with ${server.exitCode}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    chmodSync(socket, 0o666);
+    await use();
+  } finally {
+    server.kill('SIGKILL');
+    await exit;
+    rmSync(socket, { force: true });
   }
 }
 

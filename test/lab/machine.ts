@@ -5,6 +5,7 @@ import type { VmConfigInput } from '../../src/config/vm-config.ts';
 import type { Hypervisor, HypervisorModule, VmContext } from '../../src/hypervisors/hypervisor.ts';
 import { manage } from '../../src/hypervisors/lifecycle.ts';
 import { type AgentLink, linkAgent } from '../../src/sandbox/agent-link.ts';
+import { removeFiles } from '../../src/sandbox/remove-files.ts';
 import { VmStore } from '../../src/state/store.ts';
 import { defaultGuest } from './guest.ts';
 
@@ -67,7 +68,7 @@ export async function labMachine(
       await link?.close();
       if (hypervisor.state === 'running' || hypervisor.state === 'paused') await hypervisor.kill();
       await hypervisor.cleanup();
-      await store.remove(name);
+      await removeFiles(store, { id: record.id, name, hypervisor: module.type });
     },
   };
 }

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { VmConfigInput } from '../../src/config/vm-config.ts';
+import { vmName } from '../../src/hypervisors/acrn/plan.ts';
 import { vmmFiles } from '../../src/state/paths.ts';
 import { connectUnix } from '../../src/transports/unix-socket.ts';
 import { until } from '../fakes/child.ts';
@@ -120,6 +121,28 @@ export function describeWithoutGuest(at: RigPlaces): void {
         execFileSync('ip', ['link', 'delete', name]);
       }
     });
+
+    const { acrnctl } = at;
+    (acrnctl === undefined ? (): void => undefined : it)(
+      'is listed by acrnctl as long as it runs, which puts no second disk where ours is',
+      async () => {
+        const before = pages();
+        const told = (...words: string[]): string => execFileSync(acrnctl ?? '', words, { encoding: 'utf8' });
+        await withCreated(async (machine) => {
+          const { hypervisor, context } = machine;
+          const name = vmName(context.id);
+          await hypervisor.start();
+          expect(told('list')).toMatch(new RegExp(`^${name}\\s+started$`, 'm'));
+          // One that we put a disk into has no other place for it.
+          await hypervisor.hotplugAddDevice(disk('ours'));
+          expect(told('blkrescan', name, `23,${disk('theirs').path}`)).toContain('Unable to rescan');
+          expect(opened(machine)).not.toContain(disk('theirs').path);
+          await hypervisor.stop();
+          expect(told('list')).not.toContain(name);
+          await expectNothingLeft(machine, before);
+        });
+      },
+    );
 
     it.each<[when: string, isNow: (machine: Machine) => boolean]>([
       ['it has a process', ({ hypervisor }) => hypervisor.process() !== undefined],

@@ -15,6 +15,8 @@ export interface RigOptions {
 /** Where the program and the library are. */
 export interface RigPlaces {
   acrnDm: string;
+  /** tests that use it are left out when absent */
+  acrnctl?: string | undefined;
   rig: string;
 }
 

@@ -11,23 +11,31 @@ export interface Testpmd {
 
 /** Brings it where this checkout has not got it yet. @returns why not, as a text, on a host without Debian's packages */
 export function getTestpmd(): Testpmd | string {
-  const folder = path.resolve('node_modules/.cache/rigs/testpmd');
   try {
-    const script = fileURLToPath(new URL('testpmd.sh', import.meta.url));
-    execFileSync('/bin/sh', [script, folder], { stdio: ['ignore', 'pipe', 'pipe'] });
+    return testpmdIn(bringTestpmd());
   } catch (error) {
     return `dpdk-testpmd can't be had: ${(error as { stderr?: Buffer }).stderr?.toString().trim().split('\n').at(-1) ?? ''}`;
   }
-  const at = path.join(folder, 'usr/lib');
-  const libraries = path.join(at, readdirSync(at).find((name) => name.endsWith('-linux-gnu')) ?? '');
-  const plugins = readdirSync(libraries).filter((name) => /^librte_(net_vhost|mempool_ring)\.so\.\d+$/.test(name));
+}
+
+/** Brings it and the libraries that it needs of its own. @returns the folder that they are in @throws where they can't be had */
+export function bringTestpmd(): string {
+  const folder = path.resolve('node_modules/.cache/rigs/testpmd');
+  const script = fileURLToPath(new URL('testpmd.sh', import.meta.url));
+  execFileSync('/bin/sh', [script, folder], { stdio: ['ignore', 'pipe', 'pipe'] });
+  return folder;
+}
+
+/** That in a folder, here or in another machine. */
+export function testpmdIn(folder: string): Testpmd {
+  const { program, libraries, plugins } = testpmdFiles(folder);
   return {
     start: (socket) =>
       spawn(
-        path.join(folder, 'usr/bin/dpdk-testpmd'),
+        program,
         [
           ...['-l', '0,1', '--no-huge', '--no-shconf', '--no-telemetry', '-m', '128', '--no-pci'],
-          ...plugins.flatMap((name) => ['-d', path.join(libraries, name)]),
+          ...plugins.flatMap((plugin) => ['-d', plugin]),
           ...['--vdev', `net_vhost0,iface=${socket}`],
           ...['--', '--total-num-mbufs=2048', '--forward-mode=icmpecho', '--auto-start'],
         ],
@@ -35,4 +43,14 @@ export function getTestpmd(): Testpmd | string {
         { env: { LD_LIBRARY_PATH: libraries }, stdio: ['pipe', 'ignore', 'ignore'] },
       ),
   };
+}
+
+/** Where its parts are. `libraries` is a folder. */
+export function testpmdFiles(folder: string): { program: string; libraries: string; plugins: string[] } {
+  const at = path.join(folder, 'usr/lib');
+  const libraries = path.join(at, readdirSync(at).find((name) => name.endsWith('-linux-gnu')) ?? '');
+  const plugins = readdirSync(libraries)
+    .filter((name) => /^librte_(net_vhost|mempool_ring)\.so\.\d+$/.test(name))
+    .map((name) => path.join(libraries, name));
+  return { program: path.join(folder, 'usr/bin/dpdk-testpmd'), libraries, plugins };
 }

@@ -9,6 +9,7 @@ import { panicIn } from '../console-signs.ts';
 import type { Device } from '../device.ts';
 import type { ConsoleLocation, Driver, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
 import { ProgramDriver } from '../program-driver.ts';
+import { withShown } from '../shown-paths.ts';
 import { AcrnControl } from './control.ts';
 import { type HugePagesHost, hostHugePages, releaseHugePages, reserveHugePages } from './control-hugepages.ts';
 import { placeCold, placeSwapped, requireTaps } from './control-plug.ts';
@@ -170,14 +171,18 @@ export class AcrnDriver extends ProgramDriver implements Driver {
       const placed = await placeSwapped(this.context, before, device);
       if (placed.device.kind !== 'block' || placed.slot === undefined)
         throw new VmError('INTERNAL', 'no disk was placed');
+      const [slot, disk] = [placed.slot, fileOptions(placed.device, this.context.config)];
+      const paths = [{ path: placed.device.path, access: 'write' as const }];
       let unsure = false;
-      const disk = fileOptions(placed.device, this.context.config);
-      try {
-        await this.#control.insertDisk(placed.slot, disk, () => (unsure = true), options);
-      } catch (error) {
-        if (!unsure) throw error;
-        failure = error;
-      }
+      await withShown(this.vmm, { paths, fileBytes: placed.sizeBytes }, options, async (seen) => {
+        await seen;
+        try {
+          await this.#control.insertDisk(slot, disk, () => (unsure = true), options);
+        } catch (error) {
+          if (!unsure) throw error;
+          failure = error;
+        }
+      });
       return { ...placed, unsure };
     });
     const guestPath = pciAddress(slot ?? 0);

@@ -1,15 +1,19 @@
 import { rm } from 'node:fs/promises';
 import type { CallOptions } from '../../config/call-options.ts';
 import { callScope } from '../../config/call-options.ts';
+import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
-import { type Device, deviceId } from '../device.ts';
-import { onHost } from '../device-host.ts';
+import type { Device } from '../device.ts';
+import { groupNode, onHost } from '../device-host.ts';
 import { checkAmong, checkDevice } from '../device-rules.ts';
 import { FsDaemon } from '../fs-daemon.ts';
 import type { VmContext } from '../hypervisor.ts';
+import { concealAll, withShown } from '../shown-paths.ts';
+import type { VmmProcess } from '../vmm-process.ts';
 import type { CloudHypervisorControl } from './control.ts';
 import { untilEvent } from './control-events.ts';
-import { type OwnDevice, partOf, requireOffered } from './devices.ts';
+import { type OwnDevice, partOf, pathsOf, requireOffered } from './devices.ts';
+import { landlockRules } from './plan-params.ts';
 import { vmmFiles } from '../../state/paths.ts';
 
 /** Milliseconds for a guest to take a device, or to let go of one, when the caller gives no limit. */
@@ -35,7 +39,7 @@ export async function looked(
     });
   }
   checkAmong(present, real);
-  return real;
+  return real.kind === 'vfio' ? { ...real, node: await groupNode(real) } : real;
 }
 
 /** Starts the process behind a device that has one. */
@@ -49,14 +53,21 @@ export async function startDaemon(
   return FsDaemon.start(device, { ...context, socket }, call);
 }
 
+/** A Cloud Hypervisor that runs, and how it is asked. */
+export interface LiveScope {
+  context: VmContext;
+  vmm: VmmProcess;
+  control: CloudHypervisorControl;
+}
+
 /**
  * Gives a device to a running guest; resolves with its PCI address when the guest drives it.
- * @throws {VmError} VMM_FAILED with Cloud Hypervisor's words; GUEST_REFUSED when the guest does not take it, which then is asked to let go
+ * @throws {VmError} VMM_FAILED with Cloud Hypervisor's words; GUEST_REFUSED when the guest does not take it, which then is asked to let go;
+ *   PERMISSION, HOST_MISSING, IO when a confined VMM can't be shown it
  */
 export async function plug(
-  control: CloudHypervisorControl,
+  { context, vmm, control }: LiveScope,
   device: OwnDevice,
-  context: VmContext,
   options: CallOptions,
 ): Promise<{ guestPath: string }> {
   const part = partOf(device, context);
@@ -68,16 +79,24 @@ export async function plug(
     added = true;
     return { guestPath: bdf };
   };
+  const active = (event: { event: string; properties: Record<string, string> | null }): boolean =>
+    event.event === 'activated' && event.properties?.['id'] === device.id;
   const daemon = await startDaemon(device, context, call);
   try {
-    if (isSilent(device)) return await add();
-    const active = (event: { event: string; properties: Record<string, string> | null }): boolean =>
-      event.event === 'activated' && event.properties?.['id'] === device.id;
-    const result = await untilEvent(context.runtimeFolder, active, call, add);
-    await daemon?.letGo();
-    return result;
+    const shown = { paths: pathsOf(device), locksMemory: device.kind === 'vfio' };
+    return await withShown(vmm, shown, call, async (seen) => {
+      await seen;
+      try {
+        if (isSilent(device)) return await add();
+        const result = await untilEvent(context.runtimeFolder, active, call, add);
+        await daemon?.letGo();
+        return result;
+      } catch (error) {
+        if (added) await control.removeDevice(device.id).catch(() => undefined);
+        throw underLandlock(error, context.config);
+      }
+    });
   } catch (error) {
-    if (added) await control.removeDevice(device.id).catch(() => undefined);
     await daemon?.end();
     if (added && options.signal?.aborted !== true && scope.signal.aborted)
       throw new VmError('GUEST_REFUSED', `the guest did not take the device ${device.id}: it may lack the driver`, {
@@ -89,6 +108,13 @@ export async function plug(
   } finally {
     scope.release();
   }
+}
+
+/** Cloud Hypervisor says no more than that the kernel refuses it a file. */
+function underLandlock(error: unknown, config: HypervisorConfig): unknown {
+  if (landlockRules(config) === undefined || !/Permission denied/.test(VmError.from(error).rawMessage)) return error;
+  const advice = 'Landlock lets this VM open what `landlock-rules` named when it was made: add a rule for this path.';
+  return VmError.from(error).with({ advice });
 }
 
 /**
@@ -104,12 +130,11 @@ function isSilent(device: OwnDevice): boolean {
  * @throws {VmError} GUEST_REFUSED when it does not, VMM_FAILED
  */
 export async function unplug(
-  control: CloudHypervisorControl,
-  device: Device,
-  context: VmContext,
+  { context, vmm, control }: LiveScope,
+  device: OwnDevice,
   options: CallOptions,
 ): Promise<void> {
-  const id = deviceId(device);
+  const { id } = device;
   const scope = callScope(`removal of ${id}`, { timeoutMs: plugMs, ...options });
   try {
     const call = { signal: scope.signal };
@@ -118,6 +143,7 @@ export async function unplug(
     await untilEvent(context.runtimeFolder, gone, call, () => control.removeDevice(id, call));
     // Its daemon has ended with the connection, and left its socket.
     if (device.kind === 'fs') await rm(vmmFiles.deviceSocket(context.runtimeFolder, id), { force: true });
+    await concealAll(vmm, pathsOf(device));
   } catch (error) {
     if (scope.signal.aborted && options.signal?.aborted !== true)
       throw new VmError('GUEST_REFUSED', `the guest did not let go of the device ${id}`, {

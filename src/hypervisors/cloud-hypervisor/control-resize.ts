@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import type { MemoryDevice } from '../device.ts';
-import type { VmContext } from '../hypervisor.ts';
 import { memoryChange } from '../memory-modules.ts';
 import type { CloudHypervisorControl } from './control.ts';
+import type { LiveScope } from './control-plug.ts';
 import { pluggableMiB } from './plan.ts';
 
 const mib = 2 ** 20;
@@ -25,10 +25,9 @@ export interface MemoryResize {
  * @throws {VmError} INVALID_ARGUMENT beyond its limits; GUEST_REFUSED when the guest keeps what it has; VMM_FAILED, TIMEOUT, ABORTED
  */
 export async function resizeMemory(
-  control: CloudHypervisorControl,
+  { context, vmm, control }: LiveScope,
   memoryMiB: number,
   blockMiB: number,
-  context: VmContext,
   call: CallOptions,
 ): Promise<MemoryResize> {
   const { config } = context;
@@ -54,6 +53,7 @@ export async function resizeMemory(
     });
   }
   if (wantedMiB === beforeMiB) return { beforeMiB, memoryMiB: beforeMiB };
+  vmm.allowMemory(wantedMiB);
   await control.resize({ desired_ram: wantedMiB * mib }, call);
   await settled(control, wantedMiB, call);
   const grownMiB = wantedMiB - beforeMiB;

@@ -4,9 +4,11 @@ import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
+import type { PlannedPath } from '../launch-plan.ts';
 import { moveFile } from '../move-file.ts';
 import type { CloudHypervisorControl } from './control.ts';
 import { deviceLists, type OwnDevice } from './devices.ts';
+import { landlock } from './plan.ts';
 import { memoryBytesIn, savedFiles, type SavedMachine, savedParts, writeSaved } from './state-saved.ts';
 import type { VmConfig } from './wire.ts';
 
@@ -84,8 +86,9 @@ export async function openSnapshot(
   const file = places['config.json'];
   try {
     const saved = JSON.parse(await readFile(file, 'utf8')) as VmConfig;
+    const opened = Object.values(places).map((path): PlannedPath => ({ path, access: 'read' }));
     const config = withMemory(
-      relocated(saved, context, devices),
+      relocated(saved, context, devices, opened),
       apart === undefined ? undefined : places['memory-ranges'],
     );
     await writeFile(path.join(folder, 'config.json'), JSON.stringify(config), { mode: 0o644 });
@@ -101,8 +104,16 @@ export async function closeSnapshot(runtimeFolder: string): Promise<void> {
   await rm(path.join(runtimeFolder, passage), { recursive: true, force: true });
 }
 
-/** What was saved, at the places of another VM. What a list holds is what the guest found when it was saved. Pure. */
-export function relocated(saved: VmConfig, context: VmContext, devices: readonly OwnDevice[]): VmConfig {
+/**
+ * What was saved, at the places of another VM. What a list holds is what the guest found when it was saved. Pure.
+ * @param opened files of the snapshot
+ */
+export function relocated(
+  saved: VmConfig,
+  context: VmContext,
+  devices: readonly OwnDevice[],
+  opened: readonly PlannedPath[],
+): VmConfig {
   const { runtimeFolder } = context;
   // Sockets of shared folders lie in the VMM's folder: they have other paths, and the same ids.
   const { fs = [] } = deviceLists(devices, context);
@@ -110,14 +121,13 @@ export function relocated(saved: VmConfig, context: VmContext, devices: readonly
     ...one,
     socket: fs.find(({ id }) => id === one.id)?.socket ?? one.socket,
   }));
+  const { landlock_enable: _enabled, landlock_rules: _rules, ...others } = saved;
   return {
-    ...saved,
+    ...others,
+    ...landlock(context, opened),
     serial: { ...saved.serial, file: vmmFiles.console(runtimeFolder) },
     vsock: { ...saved.vsock, socket: vmmFiles.vsockSocket(runtimeFolder) },
     ...(fsDevices === undefined ? {} : { fs: fsDevices }),
-    ...(saved.landlock_rules === undefined || saved.landlock_rules === null
-      ? {}
-      : { landlock_rules: [runtimeFolder, '/dev/net/tun'].map((at) => ({ path: at, access: 'rw' as const })) }),
   };
 }
 

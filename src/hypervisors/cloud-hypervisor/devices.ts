@@ -3,10 +3,15 @@ import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { BlockDevice, Device, FsDevice, NetDevice, RateLimit, VfioDevice, VhostUserDevice } from '../device.ts';
+import { sysfsFolder } from '../device-host.ts';
+import type { PlannedPath } from '../launch-plan.ts';
 import type { DiskConfig, FsConfig, NetConfig, PmemConfig, RateLimiter, VfioConfig, VmConfig } from './wire.ts';
 
+/** A device of the host, and the node of its IOMMU group: found when the device was added. */
+export type HostDevice = VfioDevice & { node?: string | undefined };
+
 /** A device that Cloud Hypervisor has as one of its own. */
-export type OwnDevice = BlockDevice | NetDevice | FsDevice | VfioDevice | VhostUserDevice;
+export type OwnDevice = BlockDevice | NetDevice | FsDevice | HostDevice | VhostUserDevice;
 
 /** What of a VM a device's configuration depends on. */
 export interface DeviceScope {
@@ -22,9 +27,6 @@ export type DevicePart =
   | { list: 'net'; request: 'vm.add-net'; body: NetConfig }
   | { list: 'fs'; request: 'vm.add-fs'; body: FsConfig }
   | { list: 'devices'; request: 'vm.add-device'; body: VfioConfig };
-
-/** The folder of a PCI device of the host. */
-const pciDevices = '/sys/bus/pci/devices';
 
 /** A queue for requests, of the length that virtiofsd takes at most. */
 const fsQueue = { num_queues: 1, queue_size: 1024 } as const;
@@ -97,19 +99,24 @@ export function isPmem(device: OwnDevice, config: HypervisorConfig): device is B
   return device.kind === 'block' && (device.driver ?? config.blockDeviceDriver) === 'nvdimm';
 }
 
-/** What a device needs of the host, as a path that Cloud Hypervisor opens; undefined for one that it knows by name. */
-export function pathOf(device: OwnDevice): { path: string; access: 'read' | 'write' } {
+/** What Cloud Hypervisor opens for a device: nothing for a shared folder, which is its daemon's affair. */
+export function pathsOf(device: OwnDevice): PlannedPath[] {
   switch (device.kind) {
     case 'block':
-      return { path: device.path, access: device.readOnly ? 'read' : 'write' };
+      return [{ path: device.path, access: device.readOnly ? 'read' : 'write' }];
     case 'net':
-      return { path: '/dev/net/tun', access: 'write' };
+      return [{ path: '/dev/net/tun', access: 'write' }];
     case 'vhost-user':
-      return { path: device.socket, access: 'write' };
+      return [{ path: device.socket, access: 'write' }];
     case 'fs':
-      return { path: device.path, access: 'read' };
+      return [];
     case 'vfio':
-      return { path: '/dev/vfio', access: 'write' };
+      return [
+        { path: '/dev/vfio/vfio', access: 'write' },
+        ...(device.node === undefined ? [] : [{ path: device.node, access: 'write' } as const]),
+        // It reads there which group that is.
+        { path: sysfsFolder(device), access: 'read' },
+      ];
   }
 }
 
@@ -127,10 +134,8 @@ export function partOf(device: OwnDevice, scope: DeviceScope): DevicePart {
       const socket = vmmFiles.deviceSocket(scope.runtimeFolder, id);
       return { list: 'fs', request: 'vm.add-fs', body: { id, tag: device.tag, socket, ...fsQueue } };
     }
-    case 'vfio': {
-      const path = device.address.startsWith('/') ? device.address : `${pciDevices}/${device.address.toLowerCase()}`;
-      return { list: 'devices', request: 'vm.add-device', body: { id, path } };
-    }
+    case 'vfio':
+      return { list: 'devices', request: 'vm.add-device', body: { id, path: sysfsFolder(device) } };
     case 'vhost-user':
       return vhostUser(device, scope.id);
   }

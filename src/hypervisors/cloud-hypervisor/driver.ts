@@ -29,7 +29,7 @@ import { CloudHypervisorControl } from './control.ts';
 import { consoleOf } from './control-console.ts';
 import { dumpToFile } from './control-dump.ts';
 import { monitorEvents, startedMs } from './control-events.ts';
-import { looked, plug, startDaemon, unplug } from './control-plug.ts';
+import { type LiveScope, looked, plug, startDaemon, unplug } from './control-plug.ts';
 import { type MemoryResize, resizeMemory, resizeVcpus } from './control-resize.ts';
 import { closeSnapshot, openSnapshot, saveSnapshot, saveTemplate } from './control-snapshot.ts';
 import { counters } from './control-statistics.ts';
@@ -214,7 +214,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     }
     return changeDevices(this.context.stateFolder, options, async (before) => {
       const real = await looked(this.context, before, device);
-      return { devices: [...before, real], result: await plug(this.#control(), real, this.context, options) };
+      return { devices: [...before, real], result: await plug(this.#live(), real, options) };
     });
   }
 
@@ -222,11 +222,11 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     if (device.kind === 'memory') return this.#plugMemory(-device.sizeMiB, options);
     if (device.kind === 'cpu') return this.#plugVcpus(-device.count, options);
     return changeDevices(this.context.stateFolder, options, async (before) => {
-      const id = deviceId(device);
-      if (!before.some((other) => other.id === id))
-        throw new VmError('INVALID_ARGUMENT', `device ${id} is not plugged`, { field: 'id' });
-      await unplug(this.#control(), device, this.context, options);
-      return { devices: before.filter((other) => other.id !== id), result: undefined };
+      const plugged = before.find(({ id }) => id === deviceId(device));
+      if (plugged === undefined)
+        throw new VmError('INVALID_ARGUMENT', `device ${deviceId(device)} is not plugged`, { field: 'id' });
+      await unplug(this.#live(), plugged, options);
+      return { devices: before.filter((other) => other !== plugged), result: undefined };
     });
   }
 
@@ -242,7 +242,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
         'guests of Cloud Hypervisor find plugged memory by themselves: they have no probe file',
       );
     return inScope('resize of the memory', { timeoutMs: resizeMs, ...options }, (call) =>
-      resizeMemory(this.#control(), memoryMiB, blockSizeMiB, this.context, call),
+      resizeMemory(this.#live(), memoryMiB, blockSizeMiB, call),
     );
   }
 
@@ -360,6 +360,10 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     if (folder === undefined) return found;
     const opened = Object.values(savedFiles(folder, { apart }));
     return { ...found, restores: opened.map((file) => ({ path: file, access: 'read' as const })) };
+  }
+
+  #live(): LiveScope {
+    return { context: this.context, vmm: this.vmm, control: this.#control() };
   }
 
   #control(): CloudHypervisorControl {

@@ -13,7 +13,11 @@ const advice: readonly [pattern: RegExp, advice: string][] = [
   ],
   [
     /landlock/i,
-    'Landlock as Cloud Hypervisor uses it needs Linux 6.2 or newer, with `landlock` among its security modules; or leave `--landlock` out.',
+    'Landlock as Cloud Hypervisor uses it needs Linux 6.2 or newer, with `landlock` among its security modules; or leave `landlock` out.',
+  ],
+  [
+    /VFIO MMIO region|iommu table/i,
+    "The host's IOMMU does not take the addresses of this guest: it may reach less than the processor does, or the VMM may lock too little memory (`ulimit -l`).",
   ],
   [
     /load.*kernel|kernel.*load|KernelLoad|UefiLoad|Elf|bzImage|invalid.*magic/i,
@@ -27,7 +31,7 @@ const advice: readonly [pattern: RegExp, advice: string][] = [
   ],
   [
     /tap|os error 16|Resource busy/i,
-    'Make the tap device first (`ip tuntap add NAME mode tap`), in the network namespace of the VM, and use it for one VM at a time.',
+    'Make the tap device first (`ip tuntap add NAME mode tap`), in the network namespace of the VM, bring it up (`ip link set NAME up`), which a confined VMM may not, and use it for one VM at a time.',
   ],
   [/SUN_LEN|path must be shorter/i, 'Choose a shorter runtime folder: XDG_RUNTIME_DIR or POLYVISOR_HOME.'],
   [/cpuid|cpu feature compat/i, 'Restore it on a host whose processor has all that the first one had.'],

@@ -6,7 +6,8 @@ import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
 import { rootParams } from '../root-params.ts';
 import type { LaunchPlan, PlannedPath, PlannedRequest } from '../launch-plan.ts';
-import { deviceLists, isPmem, isShared, type OwnDevice, pathOf } from './devices.ts';
+import { deviceLists, isPmem, isShared, type OwnDevice, pathsOf } from './devices.ts';
+import { extraArgv, landlockRules } from './plan-params.ts';
 import { has } from './probe-versions.ts';
 import type { VmConfig } from './wire.ts';
 
@@ -16,9 +17,6 @@ const guestCid = 3;
 const rootId = 'rootfs';
 /** Memory that can be plugged comes in slots of this size (`HOTPLUG_ALIGNMENT` in its sources: 128 MiB). */
 const memorySlotMiB = 128;
-/** What a user puts into `hypervisorParams` to have Landlock. */
-const landlockParam = '--landlock';
-
 /** What Cloud Hypervisor itself calls a guest's only memory. */
 const zoneId = 'mem0';
 
@@ -53,7 +51,7 @@ export function planWith(context: VmContext, binary: string, found: Found): Laun
       ...['--event-monitor', `path=${vmmFiles.eventsOut(runtimeFolder)}`],
       ...['--seccomp', 'true'],
       config.debug ? '-vv' : '-v',
-      ...serializeParams(config.hypervisorParams, ''),
+      ...extraArgv(config),
     ],
     env: {},
     files: [vmmFiles.console(runtimeFolder), vmmFiles.eventsOut(runtimeFolder)].map((path) => ({
@@ -66,6 +64,8 @@ export function planWith(context: VmContext, binary: string, found: Found): Laun
     networkNamespace,
     // Disks are plugged later, of any size.
     largestFileBytes: 'unlimited',
+    // Such a device writes into the guest's memory, which must stay where it is.
+    lockMemory: found.devices.some(({ kind }) => kind === 'vfio'),
   };
 }
 
@@ -89,14 +89,10 @@ function checkConfig(config: HypervisorConfig, version: string | undefined): voi
     throw refuse('memoryMiB', `memoryMiB must be even with hugePages, which are of 2 MiB, not ${memoryMiB}`);
   if (config.bootToBeTemplate && config.virtioFsDaemon !== undefined)
     throw refuse('virtioFsDaemon', 'virtioFsDaemon does not go with templates: it needs memory shared with its daemon');
-  if (usesLandlock(config) && version !== undefined && !has(version, 'landlock'))
+  if (landlockRules(config) !== undefined && version !== undefined && !has(version, 'landlock'))
     throw new VmError('HYPERVISOR_TOO_OLD', `Cloud Hypervisor ${version} has no Landlock: 42.0 has`, {
       field: 'hypervisorParams',
     });
-}
-
-function usesLandlock({ hypervisorParams }: HypervisorConfig): boolean {
-  return hypervisorParams.some(({ key }) => key === landlockParam);
 }
 
 function vmConfig(context: VmContext, devices: readonly OwnDevice[]): VmConfig {
@@ -123,7 +119,7 @@ function vmConfig(context: VmContext, devices: readonly OwnDevice[]): VmConfig {
       : {}),
     vsock: { cid: guestCid, socket: vmmFiles.vsockSocket(runtimeFolder) },
     ...deviceLists([...(root === undefined ? [] : [root]), ...devices], context),
-    ...(usesLandlock(config) ? landlock(context) : {}),
+    ...landlock(context, devices.filter(({ kind }) => kind === 'vfio').flatMap(pathsOf)),
   };
 }
 
@@ -155,10 +151,24 @@ function rootImage(config: HypervisorConfig): OwnDevice | undefined {
   return { kind: 'block', id: rootId, path, format: 'raw', readOnly: true, driver };
 }
 
-/** What is opened after the start lies in its own folder, or is a tap. */
-function landlock({ runtimeFolder }: VmContext): Pick<VmConfig, 'landlock_enable' | 'landlock_rules'> {
-  const rules = [runtimeFolder, '/dev/net/tun'].map((path) => ({ path, access: 'rw' as const }));
-  return { landlock_enable: true, landlock_rules: rules };
+/**
+ * Landlock, where it is asked for. What its configuration names Cloud Hypervisor adds by itself, but for the group of a device that is
+ * handed through (53.0 takes the device's address for its number); what it opens later lies in its own folder, is a tap, or is named by the
+ * user.
+ * @param opened what else it opens at its start
+ */
+export function landlock(
+  { config, runtimeFolder }: Pick<VmContext, 'config' | 'runtimeFolder'>,
+  opened: readonly PlannedPath[],
+): Pick<VmConfig, 'landlock_enable' | 'landlock_rules'> {
+  const rules = landlockRules(config);
+  if (rules === undefined) return {};
+  const own = [runtimeFolder, '/dev/net/tun'].map((path) => ({ path, access: 'rw' as const }));
+  const others = opened.map(({ path, access }) => ({
+    path,
+    access: access === 'read' ? ('r' as const) : ('rw' as const),
+  }));
+  return { landlock_enable: true, landlock_rules: [...own, ...others, ...rules] };
 }
 
 /** What it opens beside its own folder. */
@@ -167,11 +177,13 @@ function paths({ config }: VmContext, devices: readonly OwnDevice[]): PlannedPat
     .map((type) => assetPath(config, type))
     .filter((path) => path !== undefined);
   const memory = config.bootToBeTemplate ? config.memoryPath : undefined;
-  // A shared folder is its daemon's affair.
-  const opened = devices.filter(({ kind }) => kind !== 'fs').map(pathOf);
   return [
     ...assets.map((path): PlannedPath => ({ path, access: 'read' })),
-    ...opened,
+    ...devices.flatMap(pathsOf),
+    ...(landlockRules(config) ?? []).map(({ path, access }): PlannedPath => ({
+      path,
+      access: access === 'r' ? 'read' : 'write',
+    })),
     ...(memory === undefined ? [] : [{ path: memory, access: 'write' } as const]),
     { path: '/dev/kvm', access: 'write' },
     { path: config.entropySource, access: 'read' },

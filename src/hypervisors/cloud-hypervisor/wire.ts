@@ -15,7 +15,13 @@ export interface VmConfig {
   fs?: FsConfig[];
   devices?: VfioConfig[];
   landlock_enable?: boolean;
-  landlock_rules?: { path: string; access: 'r' | 'rw' }[];
+  landlock_rules?: LandlockRule[];
+}
+
+/** A path below which files may be read, or written as well. */
+export interface LandlockRule {
+  path: string;
+  access: 'r' | 'rw';
 }
 
 interface CpuTopology {

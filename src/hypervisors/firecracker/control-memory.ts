@@ -20,13 +20,14 @@ export interface MemoryResize {
 /**
  * Gives a guest another size of memory by its virtio-mem device, both ways; resolves when the guest uses it. A guest that does not come
  * there in time keeps what it had: the request is taken back.
- * @param blockMiB what the guest adds memory by: sizes are rounded up to it
- * @param bootMiB what it started with
+ * @param sizes `blockMiB`: what the guest adds memory by, sizes are rounded up to it; `bootMiB`: what it started with
+ * @param allow lets the VMM take what a guest of this size takes, in MiB
  * @throws {VmError} INVALID_ARGUMENT outside what the VM may have, TIMEOUT, ABORTED, VMM_FAILED, VMM_GONE
  */
 export async function resizeMemory(
   control: FirecrackerControl,
   { memoryMiB, blockMiB, bootMiB }: { memoryMiB: number; blockMiB: number; bootMiB: number },
+  allow: (memoryMiB: number) => void,
   options: CallOptions,
 ): Promise<MemoryResize> {
   const scope = callScope('resize of memory', { timeoutMs: resizeMs, ...options });
@@ -40,6 +41,7 @@ export async function resizeMemory(
       throw wrong('memoryMiB', `at least the ${bootMiB} that the VM started with`, memoryMiB);
     const wantedMiB = roundUp(roundUp(memoryMiB - bootMiB, blockMiB), leastMiB);
     if (wantedMiB > mostMiB) throw wrong('memoryMiB', `at most ${bootMiB + mostMiB}`, memoryMiB);
+    allow(bootMiB + wantedMiB);
     await control.requestMemory(wantedMiB, call);
     try {
       await settled(control, wantedMiB, call);

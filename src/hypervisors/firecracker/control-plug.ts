@@ -6,6 +6,8 @@ import { onHost } from '../device-host.ts';
 import { checkAmong, checkDevice } from '../device-rules.ts';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import type { VmContext } from '../hypervisor.ts';
+import { concealAll, type ShownDevice, withShown } from '../shown-paths.ts';
+import type { VmmProcess } from '../vmm-process.ts';
 import type { FirecrackerControl } from './control.ts';
 import { allowFileSize, insert, requireVisible, takeOut, type WorkFolder } from './control-jail.ts';
 import {
@@ -13,6 +15,7 @@ import {
   diskName,
   isPmem,
   nameOf,
+  pathsOf,
   type Placed,
   poolName,
   poolSize,
@@ -36,6 +39,7 @@ export interface PlugScope {
 /** What plugging needs of a VM that runs. */
 export interface LiveScope extends PlugScope {
   control: FirecrackerControl;
+  vmm: VmmProcess;
   /** the VMM's */
   pid: number;
 }
@@ -71,7 +75,7 @@ export async function addHot(
   call: CallOptions,
 ): Promise<PlacedDevices & { result: { guestPath?: string } }> {
   const found = await lookAt(scope, before.devices, device);
-  const { context, at, control, pid } = scope;
+  const { context, at, control, vmm, pid } = scope;
   const pool = scope.pool ? poolDrive(found, before.devices, context.config) : undefined;
   if (pool === undefined) requirePluggable(scope, before, found);
   // Written down only for a VM that began with devices.
@@ -81,10 +85,13 @@ export async function addHot(
   const file = diskName(placed.name);
   await insertDevice(at, placed);
   try {
-    if (placed.device.kind !== 'net') await requireVisible(at, file, pid);
-    if (at.uid !== undefined) await allowFileSize(pid, placed.sizeBytes ?? 0);
-    const limit = placed.device.kind === 'block' ? placed.device.rateLimit : undefined;
-    await control.send([pool === undefined ? addRequest(placed, context) : swapRequest(pool, file, limit)], call);
+    await withShown(vmm, shownOf(placed, at), call, async (seen) => {
+      await seen;
+      if (placed.device.kind !== 'net') await requireVisible(at, file, pid);
+      if (at.uid !== undefined) await allowFileSize(pid, placed.sizeBytes ?? 0);
+      const limit = placed.device.kind === 'block' ? placed.device.rateLimit : undefined;
+      await control.send([pool === undefined ? addRequest(placed, context) : swapRequest(pool, file, limit)], call);
+    });
   } catch (error) {
     await takeOut(at, file);
     throw error;
@@ -98,7 +105,7 @@ export async function addHot(
  * @throws {VmError} INVALID_ARGUMENT when it isn't there, UNSUPPORTED, VMM_FAILED
  */
 export async function removeHot(
-  { context, at, control, plugs }: LiveScope,
+  { context, at, control, vmm, plugs }: LiveScope,
   before: PlacedDevices,
   device: Device,
   call: CallOptions,
@@ -115,8 +122,15 @@ export async function removeHot(
     placed.pool === undefined ? removeRequest(placed, context.config) : swapRequest(placed.pool, poolName(placed.pool));
   await control.send([request], call);
   if (placed.device.kind !== 'net') await takeOut(at, diskName(placed.name));
+  await concealAll(vmm, shownOf(placed, at).paths);
   const spent = before.spent === true || placed.pool === undefined;
   return { ...before, devices: before.devices.filter((other) => other !== placed), spent, result: undefined };
+}
+
+/** What our own confinement shows of a device; into the jailer's it is put as a file. */
+function shownOf({ device, sizeBytes = 0 }: Placed, { uid }: WorkFolder): ShownDevice {
+  if (uid !== undefined) return { paths: [] };
+  return { paths: pathsOf(device), fileBytes: device.kind === 'block' && !device.readOnly ? sizeBytes : 0 };
 }
 
 /** Everything that can be said of a device before Firecracker is asked. */

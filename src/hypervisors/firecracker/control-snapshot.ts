@@ -3,6 +3,8 @@ import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { writeAtomically } from '../../state/atomic-file.ts';
+import { isClosed } from '../template-memory.ts';
+import type { VmmProcess } from '../vmm-process.ts';
 import type { FirecrackerControl } from './control.ts';
 import { copySparsely } from './control-copy.ts';
 import { insert, takeOut, type WorkFolder } from './control-jail.ts';
@@ -20,6 +22,7 @@ function lastSnapshotFile(stateFolder: string): string {
 /** What a snapshot is made of, beside what Firecracker writes. */
 export interface SnapshotScope {
   control: FirecrackerControl;
+  vmm: Pick<VmmProcess, 'alive' | 'lend' | 'takeBack'>;
   at: WorkFolder;
   stateFolder: string;
   /** whether KVM tells what the guest writes from now on: the next snapshot can build on this one */
@@ -34,7 +37,7 @@ export interface SnapshotScope {
  * @throws {VmError} INVALID_ARGUMENT for a base that is not the snapshot before this one; VMM_FAILED, IO, TIMEOUT, ABORTED
  */
 export async function saveSnapshot(
-  { control, at, stateFolder, tracks, base }: SnapshotScope,
+  { control, vmm, at, stateFolder, tracks, base }: SnapshotScope,
   folder: string,
   machine: Omit<SavedMachine, 'schema' | 'memoryBytes'>,
   call: CallOptions,
@@ -48,15 +51,24 @@ export async function saveSnapshot(
     if (base !== undefined) await copySparsely(savedFiles.memory(base), place('memory'));
     if (jailed && base !== undefined) await chown(place('memory'), at.uid ?? 0, at.uid ?? 0);
     if (!jailed)
-      for (const part of parts) await insert(at, { source: place(part), name: snapshotNames[part], access: 'write' });
+      for (const part of parts) {
+        await vmm.lend(place(part), call);
+        await insert(at, { source: place(part), name: snapshotNames[part], access: 'write' });
+      }
     await control.snapshot(base === undefined ? 'Full' : 'Diff', call);
-    if (jailed) for (const part of parts) await moveOut(place(part), savedFiles[part](folder));
+    for (const part of parts)
+      if (jailed) await moveOut(place(part), savedFiles[part](folder));
+      else await vmm.takeBack(place(part), call);
     for (const part of parts) await chmod(savedFiles[part](folder), 0o600);
+    // What a VMM with a uid of its own may read it maps, where it would get a copy: so VMs share what they go on from.
+    if (await isClosed(folder)) await chmod(savedFiles.memory(folder), 0o644);
     const { size: memoryBytes } = await stat(savedFiles.memory(folder));
     await writeSaved(folder, { schema: 1, ...machine, memoryBytes });
     if (tracks) await writeAtomically(lastSnapshotFile(stateFolder), `${machine.snapshotId}\n`);
     return memoryBytes;
   } catch (error) {
+    // What was not lent yet can't be taken back; the files go in any case.
+    if (!jailed && vmm.alive()) for (const part of parts) await vmm.takeBack(place(part)).catch(() => undefined);
     for (const part of parts) await rm(savedFiles[part](folder), { force: true });
     // What has changed since the base is known no more: it may have been written already.
     await rm(lastSnapshotFile(stateFolder), { force: true });

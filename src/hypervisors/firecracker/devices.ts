@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
 import type { BlockDevice, Device, NetDevice, RateLimit, VhostUserDevice } from '../device.ts';
-import type { PlannedRequest } from '../launch-plan.ts';
+import type { PlannedPath, PlannedRequest } from '../launch-plan.ts';
 import type { Drive, NetworkInterface, Pmem, RateLimiter, TokenBucket } from './wire.ts';
 
 /** A device that Firecracker has as one of its own. */
@@ -80,6 +80,18 @@ export function requireOffered(device: Device, config: HypervisorConfig): assert
 /** Whether the guest sees a disk as memory: virtio-pmem is Firecracker's way of what others do with an NVDIMM. */
 export function isPmem(device: OwnDevice, config: HypervisorConfig): boolean {
   return device.kind === 'block' && driverOf(device, config) === 'nvdimm';
+}
+
+/** What Firecracker opens for a device, behind the link in its folder. */
+export function pathsOf(device: OwnDevice): PlannedPath[] {
+  switch (device.kind) {
+    case 'block':
+      return [{ path: device.path, access: device.readOnly ? 'read' : 'write' }];
+    case 'vhost-user':
+      return [{ path: device.socket, access: 'write' }];
+    case 'net':
+      return [{ path: '/dev/net/tun', access: 'write' }];
+  }
 }
 
 function driverOf(device: BlockDevice, config: HypervisorConfig): string {

@@ -23,7 +23,7 @@ import type {
   VmContext,
   VmmExit,
 } from '../hypervisor.ts';
-import type { LaunchPlan } from '../launch-plan.ts';
+import type { LaunchPlan, PlannedPath } from '../launch-plan.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import { requireSavable } from '../savable.ts';
 import { makeRealtime } from '../thread-schedule.ts';
@@ -47,7 +47,7 @@ import { checkKernel } from './probe-kernel.ts';
 import { defectsOf } from './probe-versions.ts';
 import { parseState } from './state.ts';
 import { changePlaced, type PlacedDevices, readPlaced } from './state-devices.ts';
-import { checkSaved, readSaved } from './state-saved.ts';
+import { checkSaved, readSaved, savedFiles } from './state-saved.ts';
 
 /** Devices that come back with a snapshot: Firecracker saves none that another process serves. */
 const savedKinds: ReadonlySet<DeviceKind> = new Set(['block', 'net']);
@@ -55,8 +55,10 @@ const savedKinds: ReadonlySet<DeviceKind> = new Set(['block', 'net']);
 /** What a start is made of, beside the configuration. */
 interface NextStart {
   placed: PlacedDevices;
-  /** how the guest of a snapshot is to be; it boots when undefined */
-  restores: 'paused' | 'running' | undefined;
+  /** folder of the snapshot that it goes on from; it boots when undefined */
+  restoreFrom: string | undefined;
+  /** whether the restored guest goes on at once */
+  goesOn: boolean;
 }
 
 /** Drives one Firecracker: order and waiting only. What it is told is in plan.ts, how it is asked in control.ts. */
@@ -70,7 +72,7 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
   #vsockIsReset = false;
 
   constructor(context: VmContext) {
-    const next: NextStart = { placed: { devices: [], reserved: [] }, restores: undefined };
+    const next: NextStart = { placed: { devices: [], reserved: [] }, restoreFrom: undefined, goesOn: false };
     const planned = (of: VmContext, binary: string): LaunchPlan => {
       const root = process.geteuid?.() === 0;
       const cgroups = isJailed(of) ? findCgroups(root) : '';
@@ -79,7 +81,8 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
         devices: next.placed.devices,
         uid: isJailed(of) && root ? takeUid(of.id) : undefined,
         cgroups: typeof cgroups === 'string' ? undefined : cgroups,
-        restores: next.restores,
+        restores:
+          next.restoreFrom === undefined ? undefined : { paths: openedOf(next.restoreFrom), goesOn: next.goesOn },
       });
     };
     super(context, {
@@ -184,10 +187,11 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
     if (placed.devices.length > 0 || placed.spent === true)
       await changePlaced(stateFolder, options, async () => ({ ...placed, result: undefined }));
     this.#next.placed = placed;
-    this.#next.restores = options.goOn === true ? 'running' : 'paused';
+    this.#next.restoreFrom = folder;
+    this.#next.goesOn = options.goOn === true;
     await withSnapshot(this.#at(), folder, () => super.start(options));
-    this.#vsockIsReset = this.#next.restores === 'paused';
-    return this.#next.restores;
+    this.#vsockIsReset = !this.#next.goesOn;
+    return this.#next.goesOn ? 'running' : 'paused';
   }
 
   /** Firecracker has no request that ends it: a guest that was asked to power off ends it, all else is the signal's. */
@@ -226,7 +230,8 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
       savedKinds,
     );
     const tracks = tracksDirtyPages(this.context.config);
-    const scope = { control: this.#control(), at: this.#at(), stateFolder, tracks, base: tracks ? base : undefined };
+    const at = this.#at();
+    const scope = { control: this.#control(), vmm: this.vmm, at, stateFolder, tracks, base: tracks ? base : undefined };
     const bytes = await saveSnapshot(scope, folder, machine, call);
     this.#vsockIsReset = true;
     onProgress?.(bytes);
@@ -260,7 +265,7 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
       );
     requireVirtioMem(this.context);
     const sizes = { memoryMiB, blockMiB: blockSizeMiB, bootMiB: this.context.config.memoryMiB };
-    return resizeMemory(this.#control(), sizes, options);
+    return this.#resizeMemory(sizes, options);
   }
 
   async #plugMemory(sizeMiB: number, options: CallOptions): Promise<void> {
@@ -268,7 +273,11 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
     const { plugged_size_mib: pluggedMiB } = await this.#control().memory(options);
     const { memoryMiB } = this.context.config;
     const sizes = { memoryMiB: memoryMiB + pluggedMiB + sizeMiB, blockMiB: 1, bootMiB: memoryMiB };
-    await resizeMemory(this.#control(), sizes, options);
+    await this.#resizeMemory(sizes, options);
+  }
+
+  #resizeMemory(sizes: Parameters<typeof resizeMemory>[1], options: CallOptions): Promise<MemoryResize> {
+    return resizeMemory(this.#control(), sizes, (memoryMiB) => this.vmm.allowMemory(memoryMiB), options);
   }
 
   async check(options: CallOptions = {}): Promise<void> {
@@ -371,8 +380,13 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
   #live(): LiveScope {
     const pid = this.vmm.identity()?.pid;
     if (pid === undefined || !this.vmm.alive()) throw new VmError('VMM_GONE', 'Firecracker does not run any more');
-    return { ...this.#plug(), control: this.#control(), pid };
+    return { ...this.#plug(), control: this.#control(), vmm: this.vmm, pid };
   }
+}
+
+/** What is opened of a snapshot. */
+function openedOf(folder: string): PlannedPath[] {
+  return [savedFiles.memory(folder), savedFiles.state(folder)].map((file) => ({ path: file, access: 'read' }));
 }
 
 function isJailed({ config }: VmContext): boolean {

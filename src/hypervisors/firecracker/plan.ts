@@ -8,7 +8,7 @@ import { uidRange } from '../../state/uid-range.ts';
 import type { VmContext } from '../hypervisor.ts';
 import { rootParams } from '../root-params.ts';
 import type { LaunchPlan, PlannedPath, PlannedRequest } from '../launch-plan.ts';
-import { addRequest, type Placed, poolName, poolRequests, poolSize } from './devices.ts';
+import { addRequest, pathsOf, type Placed, poolName, poolRequests, poolSize } from './devices.ts';
 import { jailerArgv, workFolder } from './plan-jail.ts';
 import { has } from './probe-versions.ts';
 import { extraArgv, mmdsContent, tracksDirtyPages } from './plan-params.ts';
@@ -29,8 +29,8 @@ export interface Found {
   uid?: number | undefined;
   /** where the jailer can make cgroups */
   cgroups?: CgroupHost | undefined;
-  /** the guest goes on from a snapshot, whose files are in the VMM's folder */
-  restores?: 'paused' | 'running' | undefined;
+  /** the guest goes on from a snapshot: nothing is booted, and these files are opened, which the VMM's folder leads to */
+  restores?: { paths: readonly PlannedPath[]; goesOn: boolean } | undefined;
 }
 
 /** Names in the VMM's folder of what a jailed Firecracker is given. */
@@ -63,14 +63,13 @@ export function planWith(context: VmContext, binary: string, found: Found): Laun
     env: {},
     files: [
       vmmFiles.console(folder),
-      vmmFiles.ownLog(folder),
       vmmFiles.metrics(folder),
       ...(hasPool(context.config)
         ? Array.from({ length: poolSize }, (_, index) => `${folder}/${poolName(index)}`)
         : []),
     ].map((path) => ({ path, content: '', mode: 0o600 })),
-    requests: found.restores !== undefined ? restoreRequests(context, found.restores) : bootRequests(context, found),
-    paths: jailer === undefined ? paths(context, found.devices) : [],
+    requests: found.restores === undefined ? bootRequests(context, found) : restoreRequests(context, found.restores),
+    paths: jailer === undefined ? [...paths(context, found.devices), ...(found.restores?.paths ?? [])] : [],
     workingFolder: jailer === undefined ? folder : undefined,
     // The jailer enters it by itself.
     networkNamespace: jailer === undefined ? context.networkNamespace : undefined,
@@ -112,7 +111,8 @@ function checkConfig({ useVsock, machineType, hugePages, memoryMiB }: Hypervisor
 
 function common({ config }: VmContext): PlannedRequest[] {
   return [
-    put('/logger', { log_path: 'vmm.log', level: config.debug ? 'Debug' : 'Warning', show_level: true }),
+    // Onto its stdout, which is the VMM's log.
+    put('/logger', { level: config.debug ? 'Debug' : 'Warning', show_level: true }),
     put('/metrics', { metrics_path: 'metrics.json' }),
     put('/serial', { serial_out_path: 'console.log' }),
   ];
@@ -144,12 +144,12 @@ function bootRequests(context: VmContext, found: Found): PlannedRequest[] {
 }
 
 /** The guest is as it is to be when the last is answered. Logger, metrics and serial are no part of a snapshot. */
-function restoreRequests(context: VmContext, to: 'paused' | 'running'): PlannedRequest[] {
+function restoreRequests(context: VmContext, { goesOn }: { goesOn: boolean }): PlannedRequest[] {
   const load: SnapshotLoad = {
     snapshot_path: snapshotNames.state,
     mem_backend: { backend_type: 'File', backend_path: snapshotNames.memory },
     track_dirty_pages: tracksDirtyPages(context.config),
-    resume_vm: to === 'running',
+    resume_vm: goesOn,
   };
   return [...common(context), put('/snapshot/load', load)];
 }
@@ -174,14 +174,9 @@ function rootDrive({ initrd, customAssets }: HypervisorConfig): object {
 /** What it opens beside its own folder; links in that lead to disks and image. */
 function paths({ config }: VmContext, devices: readonly Placed[]): PlannedPath[] {
   const assets = (['kernel', 'initrd', 'image'] as const).map((type) => assetPath(config, type));
-  const disks = devices.flatMap(({ device }): PlannedPath[] => {
-    if (device.kind === 'block') return [{ path: device.path, access: device.readOnly ? 'read' : 'write' }];
-    if (device.kind === 'vhost-user') return [{ path: device.socket, access: 'write' }];
-    return [{ path: '/dev/net/tun', access: 'write' }];
-  });
   return [
     ...assets.filter((path) => path !== undefined).map((path): PlannedPath => ({ path, access: 'read' })),
-    ...disks,
+    ...devices.flatMap(({ device }) => pathsOf(device)),
     { path: '/dev/kvm', access: 'write' },
     { path: '/dev/urandom', access: 'read', optional: true },
     { path: '/dev/userfaultfd', access: 'write', optional: true },

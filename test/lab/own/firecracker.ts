@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -65,62 +66,74 @@ export function describeOwn(jailer: string): void {
   describe('firecracker: devices', () => {
     it('of the start and of later, with the addresses that they are said to have', () =>
       inFolder(() =>
-        withVm({}, [disk('cold', { readOnly: true, rateLimit: { bytesPerSecond: 2 ** 26 } })], async (vm) => {
-          expect(await vm.shell('cat /sys/block/vda/ro; head -c 12 /dev/vda')).toBe('1\nthis is cold');
-          const { agent } = await vm.link();
-          execFileSync('ip', ['tuntap', 'add', 'fc-lab', 'mode', 'tap']);
-          try {
-            const swapped = disk('swapped');
-            expect(await vm.hypervisor.hotplugAddDevice(swapped)).toEqual({});
-            await vm.shell(
-              'until [ "$(cat /sys/block/vdb/size)" -gt 0 ]; do sleep 0.1; done; printf "by the guest" | dd of=/dev/vdb bs=512 conv=notrunc 2>/dev/null; sync',
-            );
-            expect(readFileSync(swapped.path).subarray(0, 12).toString()).toBe('by the guest');
-            const card = { kind: 'net', id: 'card', tap: 'fc-lab', mac: '02:00:00:00:00:07' } as const;
-            const plugged = [disk('late', { readOnly: true }), disk('memory', { driver: 'nvdimm' }), card] as const;
-            const signs = [
-              '[ -b /dev/vdj ]; do sleep 0.1; done; head -c 12 /dev/vdj',
-              '[ -b /dev/pmem0 ]; do sleep 0.1; done; head -c 14 /dev/pmem0',
-              '[ -e /sys/class/net/eth0 ]; do sleep 0.1; done; cat /sys/class/net/eth0/address',
-            ];
-            const found: string[] = [];
-            const places: string[] = [];
-            for (const [at, device] of plugged.entries()) {
-              const { guestPath = '' } = await vm.hypervisor.hotplugAddDevice(device);
-              await agent.rescan();
-              found.push(await vm.shell(`until ${signs[at] ?? ''}`));
-              places.push(guestPath);
+        withVm(
+          {},
+          [disk('cold', { readOnly: true, rateLimit: { bytesPerSecond: 2 ** 26 } })],
+          async (vm) => {
+            expect(await vm.shell('cat /sys/block/vda/ro; head -c 12 /dev/vda')).toBe('1\nthis is cold');
+            const { agent } = await vm.link();
+            execFileSync('ip', ['tuntap', 'add', 'fc-lab', 'mode', 'tap']);
+            try {
+              const swapped = disk('swapped');
+              expect(await vm.hypervisor.hotplugAddDevice(swapped)).toEqual({});
+              await vm.shell(
+                'until [ "$(cat /sys/block/vdb/size)" -gt 0 ]; do sleep 0.1; done; printf "by the guest" | dd of=/dev/vdb bs=512 conv=notrunc 2>/dev/null; sync',
+              );
+              expect(readFileSync(swapped.path).subarray(0, 12).toString()).toBe('by the guest');
+              const card = { kind: 'net', id: 'card', tap: 'fc-lab', mac: '02:00:00:00:00:07' } as const;
+              const plugged = [disk('late', { readOnly: true }), disk('memory', { driver: 'nvdimm' }), card] as const;
+              const signs = [
+                '[ -b /dev/vdj ]; do sleep 0.1; done; head -c 12 /dev/vdj',
+                '[ -b /dev/pmem0 ]; do sleep 0.1; done; head -c 14 /dev/pmem0',
+                '[ -e /sys/class/net/eth0 ]; do sleep 0.1; done; cat /sys/class/net/eth0/address',
+              ];
+              const found: string[] = [];
+              const places: string[] = [];
+              for (const [at, device] of plugged.entries()) {
+                const { guestPath = '' } = await vm.hypervisor.hotplugAddDevice(device);
+                await agent.rescan();
+                found.push(await vm.shell(`until ${signs[at] ?? ''}`));
+                places.push(guestPath);
+              }
+              expect(found).toEqual(['this is late', 'this is memory', card.mac]);
+              const { disks } = await vm.hypervisor.statistics();
+              expect(disks?.find(({ id }) => id === 'swapped')?.writtenBytes).toBeGreaterThan(0);
+              for (const [at, device] of plugged.entries()) {
+                await vm.shell(`cd /sys/bus/pci/devices/${places[at] ?? ''} && ls -d virtio* && echo 1 > remove`);
+                await vm.hypervisor.hotplugRemoveDevice(device);
+              }
+              expect(await vm.shell('ls /dev/vdj /dev/pmem0 /sys/class/net/eth0 2>/dev/null | wc -l')).toBe('0');
+              await vm.hypervisor.hotplugRemoveDevice(swapped);
+            } finally {
+              execFileSync('ip', ['link', 'delete', 'fc-lab']);
             }
-            expect(found).toEqual(['this is late', 'this is memory', card.mac]);
-            const { disks } = await vm.hypervisor.statistics();
-            expect(disks?.find(({ id }) => id === 'swapped')?.writtenBytes).toBeGreaterThan(0);
-            for (const [at, device] of plugged.entries()) {
-              await vm.shell(`cd /sys/bus/pci/devices/${places[at] ?? ''} && ls -d virtio* && echo 1 > remove`);
-              await vm.hypervisor.hotplugRemoveDevice(device);
-            }
-            expect(await vm.shell('ls /dev/vdj /dev/pmem0 /sys/class/net/eth0 2>/dev/null | wc -l')).toBe('0');
-            await vm.hypervisor.hotplugRemoveDevice(swapped);
-          } finally {
-            execFileSync('ip', ['link', 'delete', 'fc-lab']);
-          }
-        }),
+          },
+          'strict',
+        ),
       ));
 
     it('that are swapped in, where nothing can be plugged', () =>
       inFolder(() =>
-        withVm({ machineType: 'mmio' }, [], async (vm) => {
-          const late = disk('swapped');
-          await vm.hypervisor.hotplugAddDevice(late);
-          expect(
-            await vm.shell('head -c 15 /dev/vda; printf "back" | dd of=/dev/vda bs=512 conv=notrunc 2>/dev/null; sync'),
-          ).toBe('this is swapped');
-          expect(readFileSync(late.path).subarray(0, 4).toString()).toBe('back');
-          await vm.hypervisor.hotplugRemoveDevice(late);
-          expect(await vm.shell('cat /sys/block/vda/size')).toBe('0');
-          expect(await codeOf(vm.hypervisor.hotplugAddDevice({ kind: 'net', id: 'n', tap: 'none' }))).toBe(
-            'UNSUPPORTED',
-          );
-        }),
+        withVm(
+          { machineType: 'mmio' },
+          [],
+          async (vm) => {
+            const late = disk('swapped');
+            await vm.hypervisor.hotplugAddDevice(late);
+            expect(
+              await vm.shell(
+                'head -c 15 /dev/vda; printf "back" | dd of=/dev/vda bs=512 conv=notrunc 2>/dev/null; sync',
+              ),
+            ).toBe('this is swapped');
+            expect(readFileSync(late.path).subarray(0, 4).toString()).toBe('back');
+            await vm.hypervisor.hotplugRemoveDevice(late);
+            expect(await vm.shell('cat /sys/block/vda/size')).toBe('0');
+            expect(await codeOf(vm.hypervisor.hotplugAddDevice({ kind: 'net', id: 'n', tap: 'none' }))).toBe(
+              'UNSUPPORTED',
+            );
+          },
+          'strict',
+        ),
       ));
 
     it('a disk that another process serves', () =>
@@ -237,6 +250,45 @@ export function describeOwn(jailer: string): void {
         await vm.discard();
       }
     }));
+
+  it.each(['in our confinement', 'in its jail'])('firecracker: %s, two VMs map the memory of one snapshot', (where) =>
+    inFolder(async () => {
+      const saved = path.join(folder, 'saved');
+      mkdirSync(saved, { mode: 0o700 });
+      const [change, level] =
+        where === 'in its jail'
+          ? ([{ jailerPath: jailer, memoryMiB: 128 }, 'off'] as const)
+          : ([{ memoryMiB: 128 }, 'strict'] as const);
+      await withVm(
+        change,
+        [],
+        async (vm) => {
+          await vm.shell('echo shared > /tmp/word');
+          await vm.hypervisor.pause();
+          await vm.hypervisor.save(saved);
+        },
+        level,
+      );
+      const { ino } = statSync(path.join(saved, 'firecracker.mem'));
+      const clones: LabMachine[] = [];
+      try {
+        for (const word of ['one', 'two']) {
+          const clone = await labMachine(firecracker, change, level);
+          clones.push(clone);
+          await clone.hypervisor.create();
+          await clone.hypervisor.restore(saved);
+          await clone.hypervisor.resume();
+          expect(await clone.shell(`cat /tmp/word; echo ${word} > /tmp/word; cat /tmp/word`)).toBe(`shared\n${word}`);
+          const maps = readFileSync(`/proc/${clone.hypervisor.process()?.pid}/maps`, 'utf8').split('\n');
+          const own = maps.filter((line) => line.split(/\s+/)[4] === `${ino}`);
+          expect(own.length).toBeGreaterThan(0);
+          for (const line of own) expect(line).toMatch(/^\S+ rw-p/);
+        }
+      } finally {
+        for (const clone of clones) await clone.discard();
+      }
+    }),
+  );
 
   it('firecracker: in its jail, and in a network namespace', async () => {
     const name = 'fc-lab-net';

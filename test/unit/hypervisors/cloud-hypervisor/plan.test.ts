@@ -86,12 +86,65 @@ describe('what Cloud Hypervisor is told', () => {
     expect(planned({ reclaimGuestFreedMemory: true }).config).toHaveProperty('balloon.free_page_reporting', true);
   });
 
-  it('has no TPM, and Landlock when asked', () => {
+  it('has no TPM, and Landlock when asked: by its VM alone, with what the user names', () => {
     expect(planned().config).not.toHaveProperty('tpm');
     expect(planned().config).not.toHaveProperty('landlock_enable');
-    const params = { hypervisorParams: [{ key: '--landlock', value: '' }] };
-    expect(planned(params).config).toMatchObject({ landlock_enable: true, landlock_rules: [{ access: 'rw' }, {}] });
-    expect(codeOf(() => planned(params, [], '41.0'))).toBe('HYPERVISOR_TOO_OLD hypervisorParams');
+    const rules = ['path=/disks, all,access=rw', 'path=/shared,access=r'];
+    const hypervisorParams = [
+      { key: '--landlock', value: '' },
+      ...rules.map((value) => ({ key: 'landlock-rules', value })),
+    ];
+    const { argv, config, paths } = planned({ hypervisorParams });
+    expect(argv).toBe(planned().argv);
+    expect(config).toMatchObject({
+      landlock_enable: true,
+      landlock_rules: [
+        { path: '/run/pv/abcdef012345', access: 'rw' },
+        { path: '/dev/net/tun', access: 'rw' },
+        { path: '/disks, all', access: 'rw' },
+        { path: '/shared', access: 'r' },
+      ],
+    });
+    expect(paths).toEqual(expect.arrayContaining(['/disks, all', '/shared']));
+    expect(codeOf(() => planned({ hypervisorParams }, [], '41.0'))).toBe('HYPERVISOR_TOO_OLD hypervisorParams');
+  });
+
+  it.each<[key: string, value: string]>([
+    ['--cpus', 'boot=2'],
+    ['--seccomp', 'false'],
+    ['--kernel', '/vmlinuz'],
+    ['log-format', ''],
+    ['constructor', ''],
+    ['landlock', 'true'],
+    ['landlock-rules', 'path=/disks,access=rw'],
+  ])('refuses the parameter %s=%s', (key, value) => {
+    expect(codeOf(() => planned({ hypervisorParams: [{ key, value }] }))).toBe('INVALID_CONFIG hypervisorParams');
+  });
+
+  it.each(['/disks', 'path=disks,access=rw', 'path=/disks,access=w', 'path=/disks', 'path=,access=r'])(
+    'refuses the rule %s',
+    (value) => {
+      const hypervisorParams = [
+        { key: 'landlock', value: '' },
+        { key: 'landlock-rules', value },
+      ];
+      expect(codeOf(() => planned({ hypervisorParams }))).toBe('INVALID_CONFIG hypervisorParams');
+    },
+  );
+
+  it('may lock memory for a device of the host, whose nodes it is shown', () => {
+    const context = contextFor(cloudHypervisor);
+    const device: OwnDevice = { kind: 'vfio', id: 'v', address: '0000:03:00.0', node: '/dev/vfio/7' };
+    const { paths, lockMemory } = planWith(context, '/bin/ch', { devices: [device] });
+    expect(lockMemory).toBe(true);
+    expect(paths).toEqual(
+      expect.arrayContaining([
+        { path: '/dev/vfio/vfio', access: 'write' },
+        { path: '/dev/vfio/7', access: 'write' },
+        { path: '/sys/bus/pci/devices/0000:03:00.0', access: 'read' },
+      ]),
+    );
+    expect(planWith(context, '/bin/ch', { devices: [] }).lockMemory).toBe(false);
   });
 
   it.each<[VmConfigInput, string]>([

@@ -53,6 +53,23 @@ describe('the plan', () => {
     expect(workingFolder).toBe('/run/pv/abcdef012345');
   });
 
+  it('is shown the files of a snapshot that it goes on from, in a jail of ours', () => {
+    const opened = [{ path: '/snapshots/one/firecracker.mem', access: 'read' as const }];
+    const restores = { paths: opened, goesOn: true };
+    const withJailer = (input: VmConfigInput): ReturnType<typeof planWith> =>
+      planWith(contextFor(firecracker, input), '/usr/bin/firecracker', { version: '1.17.0', devices: [], restores });
+    const { paths, requests } = withJailer({});
+    expect(paths).toEqual(expect.arrayContaining(opened));
+    expect(requests.at(-1)).toMatchObject({ target: '/snapshot/load', body: { resume_vm: true } });
+    // The jailer's gets them put into its folder.
+    expect(withJailer({ jailerPath: '/usr/bin/jailer' }).paths).toEqual([]);
+  });
+
+  it('logs onto its stdout, which is the log of its VMM', () => {
+    const logger = planned({ debug: true }).requests.find(({ target }) => target === '/logger');
+    expect(logger?.body).toEqual({ level: 'Debug', show_level: true });
+  });
+
   it('has eight drives to swap disks into, behind the disks that are there from the start', () => {
     const drives = (input: VmConfigInput): string[] =>
       targets(planned(input, '1.17.0', [disk('d')]).requests).filter((one) => one.includes('/drives/'));
