@@ -23,7 +23,7 @@ import type {
   VmContext,
   VmmExit,
 } from '../hypervisor.ts';
-import type { LaunchPlan, PlannedPath } from '../launch-plan.ts';
+import type { LaunchPlan } from '../launch-plan.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import { requireSavable } from '../savable.ts';
 import { makeRealtime } from '../thread-schedule.ts';
@@ -47,7 +47,7 @@ import { checkKernel } from './probe-kernel.ts';
 import { defectsOf } from './probe-versions.ts';
 import { parseState } from './state.ts';
 import { changePlaced, type PlacedDevices, readPlaced } from './state-devices.ts';
-import { checkSaved, readSaved, savedFiles } from './state-saved.ts';
+import { checkSaved, openedFiles, readSaved } from './state-saved.ts';
 
 /** Devices that come back with a snapshot: Firecracker saves none that another process serves. */
 const savedKinds: ReadonlySet<DeviceKind> = new Set(['block', 'net']);
@@ -82,7 +82,7 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
         uid: isJailed(of) && root ? takeUid(of.id) : undefined,
         cgroups: typeof cgroups === 'string' ? undefined : cgroups,
         restores:
-          next.restoreFrom === undefined ? undefined : { paths: openedOf(next.restoreFrom), goesOn: next.goesOn },
+          next.restoreFrom === undefined ? undefined : { paths: openedFiles(next.restoreFrom), goesOn: next.goesOn },
       });
     };
     super(context, {
@@ -382,11 +382,6 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
     if (pid === undefined || !this.vmm.alive()) throw new VmError('VMM_GONE', 'Firecracker does not run any more');
     return { ...this.#plug(), control: this.#control(), vmm: this.vmm, pid };
   }
-}
-
-/** What is opened of a snapshot. */
-function openedOf(folder: string): PlannedPath[] {
-  return [savedFiles.memory(folder), savedFiles.state(folder)].map((file) => ({ path: file, access: 'read' }));
 }
 
 function isJailed({ config }: VmContext): boolean {

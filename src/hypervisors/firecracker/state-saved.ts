@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import type { Placed } from './devices.ts';
+import type { PlannedPath } from '../launch-plan.ts';
 import { isNewer } from './probe-versions.ts';
 import { sizeOfPart } from '../snapshot-part.ts';
 
@@ -25,6 +26,11 @@ export const savedFiles: Readonly<Record<'machine' | 'memory' | 'state', (folder
   memory: (folder) => path.join(folder, 'firecracker.mem'),
   state: (folder) => path.join(folder, 'firecracker.state'),
 };
+
+/** What is opened of a snapshot. */
+export function openedFiles(folder: string): PlannedPath[] {
+  return [savedFiles.memory(folder), savedFiles.state(folder)].map((file) => ({ path: file, access: 'read' }));
+}
 
 export async function writeSaved(folder: string, saved: SavedMachine): Promise<void> {
   const file = savedFiles.machine(folder);
