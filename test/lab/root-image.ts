@@ -1,12 +1,14 @@
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import type { HypervisorType } from '../../src/config/hypervisor-type.ts';
-import { importImage, removeRootImage } from '../../src/sandbox/root-images.ts';
+import { loadDriver } from '../../src/hypervisors/registry.ts';
+import { importImage } from '../../src/sandbox/root-images.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import type { VmOptions } from '../../src/sandbox/vm-options.ts';
+import { places } from '../../src/state/paths.ts';
 
 /**
  * The default guest in a root image of the user's own, an ext4 disk and an EROFS of the store: commands run there, and what they write is the
@@ -19,26 +21,43 @@ export function itBootsARootImage(
 ): void {
   it(`${hypervisor}: boots a root image${how}`, async () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'polyvisor-root-'));
-    const name = `lab-${path.basename(folder).toLowerCase()}`;
     try {
       const root = makeRoot(folder);
       const disk = path.join(folder, 'root.img');
       execFileSync('mke2fs', ['-q', '-t', 'ext4', '-d', root, disk, '16M']);
-      const stored = await importImage(root, { name });
+      const stored = await importImage(root, { name: 'lab' });
       expect(stored.manifest.root.type).toBe('erofs');
-      for (const image of [disk, disk, name]) {
-        // ACRN's device model needs root, and `strict` refuses that.
-        const options = { hypervisor, image, vcpus: 1, memoryMiB: 256, confinement: 'best', ...change() } as const;
-        await using vm = await Vm.create(options);
+      // ACRN's device model needs root, and `strict` refuses that.
+      const options = { hypervisor, vcpus: 1, memoryMiB: 256, confinement: 'best', ...change() } as const;
+      for (const image of [disk, disk, stored.name]) {
+        await using vm = await Vm.create({ ...options, image });
         const script = 'cat /marker; ls /written 2>/dev/null; echo kept > /written; cat /written';
         const { stdout } = await vm.exec(['/bin/sh', '-c', script], { check: true });
         expect(stdout).toBe('in the image\nkept\n');
       }
+      const { capabilities } = await loadDriver(hypervisor);
+      if (capabilities.devices.fs.start !== true) await copiesFolders(folder, options);
     } finally {
-      await removeRootImage(name);
-      rmSync(folder, { recursive: true });
+      for (const made of [folder, places().roots]) rmSync(made, { recursive: true, force: true });
     }
   });
+}
+
+/** Folders of the lab in a guest whose VMM shares none: one by an image, the other's files copied in, and back when the VM is removed. */
+async function copiesFolders(folder: string, options: VmOptions): Promise<void> {
+  const shared = path.join(folder, 'shared');
+  mkdirSync(shared);
+  for (const name of ['old', 'gone']) writeFileSync(path.join(shared, name), name);
+  const devices = [
+    { kind: 'fs', path: shared, mountAt: '/shared' },
+    { kind: 'fs', path: shared, mountAt: '/closed', readOnly: true },
+  ] as const;
+  {
+    await using vm = await Vm.create({ ...options, devices });
+    const script = 'cat /closed/old; echo x 2>/dev/null >/closed/new || rm /shared/gone; echo new >/shared/new';
+    expect((await vm.exec(script, { check: true })).stdout).toBe('old');
+  }
+  expect(readdirSync(shared)).toEqual(['new', 'old']);
 }
 
 /** A folder with busybox in it. */

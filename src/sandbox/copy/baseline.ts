@@ -24,6 +24,8 @@ export interface Known {
   guest: Mark;
   /** the same of this host; absent: it has none, or one of its own that has nothing to do with the guest's */
   host?: Mark | undefined;
+  /** the name that it has here, beside something of this host that has its own, as latin1 */
+  beside?: string | undefined;
 }
 
 /** Names relative to the folder, as latin1, and what they stood for when both sides were last alike. */
@@ -53,7 +55,9 @@ export class Baseline {
 
   /** @throws {VmError} IO */
   async write(file: string): Promise<void> {
-    const lines = [...this.#known].map(([name, { guest, host }]) => JSON.stringify([name, guest, host]));
+    const lines = [...this.#known].map(([name, { guest, host, beside }]) =>
+      JSON.stringify([name, guest, host, beside]),
+    );
     await writeUnflushed(file, `${[JSON.stringify({ schema: 1 }), ...lines].join('\n')}\n`);
   }
 
@@ -64,8 +68,8 @@ export class Baseline {
       if ((JSON.parse(first) as { schema?: unknown } | null)?.schema !== 1) throw new TypeError('another schema');
       return new Baseline(
         lines.map((line) => {
-          const [name, guest, host] = JSON.parse(line) as [string, Mark, Mark | null | undefined];
-          return [name, { guest, host: host ?? undefined }];
+          const [name, guest, host, beside] = JSON.parse(line) as [string, Mark, Mark | null, string | null];
+          return [name, { guest, host: host ?? undefined, beside: beside ?? undefined }];
         }),
       );
     } catch (error) {

@@ -79,17 +79,15 @@ interface Level {
   /** relative to the folder, as latin1, in the guest */
   name: string;
   entry: TarEntry;
-  /** here */
+  /** its own name in the guest; here it may have another one */
   leaf: Buffer;
   /** absent while this host has none; it is made for what has changed in it */
   folder: FileHandle | undefined;
   /** one that we made gets its attributes when it is left */
   isMade: boolean;
-  /** it is a copy beside something of this host: nothing in it was ever the same */
-  beside: boolean;
 }
 
-/** An entry, where it is to go, and what is known of its name. */
+/** An entry, its own name in the guest, and what is known of it. */
 interface Spot {
   entry: TarEntry;
   name: string;
@@ -103,8 +101,6 @@ class FolderMerge {
   readonly #rules: MergeRules;
   readonly #levels: Level[] = [];
   readonly #seen = new Set<string>();
-  /** what has another name here than in the guest, by the guest's */
-  readonly #besides = new Map<string, string>();
   #file: { incoming: IncomingFile; folder: FileHandle; spot: Spot } | undefined;
 
   constructor(target: string, rules: MergeRules) {
@@ -171,13 +167,13 @@ class FolderMerge {
     const folder = await open(this.#target, constants.O_RDONLY | constants.O_DIRECTORY).catch((error: unknown) => {
       throw hostError(error, this.#target);
     });
-    this.#levels.push({ name: '', entry, leaf: Buffer.alloc(0), folder, isMade: false, beside: false });
+    this.#levels.push({ name: '', entry, leaf: Buffer.alloc(0), folder, isMade: false });
   }
 
   async #meet(entry: TarEntry, { depth, leaf, linked }: Place): Promise<void> {
     const name = nameOf(entry);
     this.#seen.add(name);
-    const known = (this.#levels[depth - 1] as Level).beside ? undefined : this.#rules.baseline.get(name);
+    const known = this.#rules.baseline.get(name);
     const spot = { entry, name, leaf, known };
     const unchanged = known !== undefined && isAlike(known.guest, guestMark(entry));
     if (entry.type === 'folder') return this.#enter(spot, depth, unchanged);
@@ -204,93 +200,88 @@ class FolderMerge {
   }
 
   async #enter({ entry, name, leaf, known }: Spot, depth: number, unchanged: boolean): Promise<void> {
-    const above = this.#levels[depth - 1] as Level;
-    const level = { name, entry, leaf, folder: undefined, isMade: false, beside: above.beside };
-    const found = above.folder && (await markIn(above.folder, leaf));
-    if (found === undefined && unchanged) {
-      // It was removed here, or never was here: it is a folder of the guest's image.
-      this.#levels.push(level);
+    const above = (this.#levels[depth - 1] as Level).folder;
+    const here = hostLeaf(leaf, known);
+    const found = above && (await markIn(above, here));
+    const level: Level = { name, entry, leaf, folder: undefined, isMade: false };
+    this.#levels.push(level);
+    if (above !== undefined && found?.type === 'folder') {
+      level.folder = await open(within(above, here), FOLDER);
+      this.#rules.baseline.set(name, { guest: guestMark(entry), host: found, beside: known?.beside });
       return;
     }
-    const parent = await this.#folderAt(depth - 1);
-    const isFolder = found?.type === 'folder';
-    if (found !== undefined && !isFolder && known?.host !== undefined && isAlike(known.host, found))
-      await unlink(within(parent, leaf));
-    const isFree = isFolder || (await markIn(parent, leaf)) === undefined;
-    const own = isFree ? leaf : await this.#nameBeside(parent, leaf);
-    if (!isFolder) await this.#make(parent, own);
-    const folder = await open(within(parent, own), FOLDER);
-    this.#levels.push({ ...level, leaf: own, folder, isMade: !isFolder, beside: above.beside || !isFree });
-    if (!isFree) this.#tellConflict(name, own);
-    else if (!above.beside) this.#rules.baseline.set(name, { guest: guestMark(entry), host: { type: 'folder' } });
+    // It was removed here, or never was here: it is a folder of the guest's image. Now it is only made for what has changed in it.
+    if (unchanged) return;
+    if (above !== undefined && found !== undefined && known?.host !== undefined && isAlike(known.host, found))
+      await unlink(within(above, here));
+    await this.#folderAt(depth);
   }
 
-  /** The folder of a level; it is made if this host has none. */
+  /** The folder of a level; it is made if this host has none, beside what has its name. */
   async #folderAt(depth: number): Promise<FileHandle> {
     const level = this.#levels[depth] as Level;
     if (level.folder !== undefined) return level.folder;
     const parent = await this.#folderAt(depth - 1);
-    await this.#make(parent, level.leaf);
-    level.folder = await open(within(parent, level.leaf), FOLDER);
-    level.isMade = true;
-    this.#rules.baseline.set(level.name, { guest: guestMark(level.entry), host: { type: 'folder' } });
-    return level.folder;
-  }
-
-  async #make(parent: FileHandle, leaf: Buffer): Promise<void> {
-    await mkdir(within(parent, leaf), 0o700);
+    const { name, entry, leaf } = level;
+    const known = this.#rules.baseline.get(name);
+    const here = hostLeaf(leaf, known);
+    const isFree = (await markIn(parent, here)) === undefined;
+    const own = isFree ? here : await this.#nameBeside(parent, name, leaf);
+    await mkdir(within(parent, own), 0o700);
     this.result.written += 1;
+    level.folder = await open(within(parent, own), FOLDER);
+    level.isMade = true;
+    const beside = own.equals(leaf) ? undefined : own.toString('latin1');
+    this.#rules.baseline.set(name, { guest: guestMark(entry), host: { type: 'folder' }, beside });
+    if (beside !== undefined && (await markIn(parent, leaf)) !== undefined) this.#tellConflict(name, beside);
+    return level.folder;
   }
 
   /** Gives what has come its name, or one beside it where this host has something of its own. */
   async #settle(folder: FileHandle, { entry, name, leaf, known }: Spot, temporary: Buffer): Promise<void> {
-    const { baseline } = this.#rules;
     // The guest has a file where both had a folder: that goes first.
     if (known?.guest.type === 'folder') await this.#removeTree(name);
-    const found = await markIn(folder, leaf);
+    const here = hostLeaf(leaf, known);
+    const found = await markIn(folder, here);
     const isFree =
       found === undefined ||
       (found.type !== 'folder' && known?.host !== undefined && isAlike(known.host, found)) ||
-      (await hasSameContent(folder, leaf, temporary));
-    const own = isFree ? leaf : await this.#nameBeside(folder, leaf);
-    if (isFree) await keepOwner(folder, leaf, temporary);
+      (await hasSameContent(folder, here, temporary));
+    const own = isFree ? here : await this.#nameBeside(folder, name, leaf);
+    if (isFree) await keepOwner(folder, here, temporary);
     await rename(within(folder, temporary), within(folder, own));
     this.result.written += 1;
-    if (!isFree) this.#tellConflict(name, own);
-    if (this.#levels.at(-1)?.beside === true) return;
-    // Where it went beside this host's, that one is the host's own from now on.
-    baseline.set(name, { guest: guestMark(entry), host: isFree ? await markIn(folder, leaf) : undefined });
+    // From now on it is the guest's, and what has its name here is this host's own.
+    const beside = own.equals(leaf) ? undefined : own.toString('latin1');
+    this.#rules.baseline.set(name, { guest: guestMark(entry), host: await markIn(folder, own), beside });
+    if (beside !== undefined && (await markIn(folder, leaf)) !== undefined) this.#tellConflict(name, beside);
   }
 
-  async #nameBeside(folder: FileHandle, leaf: Buffer): Promise<Buffer> {
+  /** A name that neither this host nor the guest has. */
+  async #nameBeside(folder: FileHandle, name: string, leaf: Buffer): Promise<Buffer> {
     for (let count = 1; count <= MAX_COPIES; count++) {
       const end = Buffer.from(count === 1 ? this.#rules.suffix : `${this.#rules.suffix}.${count}`);
       const own = Buffer.concat([leaf.subarray(0, MAX_NAME_BYTES - end.length), end]);
-      if ((await markIn(folder, own)) === undefined) return own;
+      const isKnown = this.#rules.baseline.get(`${above(name)}${own.toString('latin1')}`) !== undefined;
+      if (!isKnown && (await markIn(folder, own)) === undefined) return own;
     }
     throw new VmError('IO', `it has ${MAX_COPIES} copies from the guest beside it`);
   }
 
-  /** @param own its name here, if the guest has one that this host has not taken */
-  #tellConflict(name: string, own?: Buffer): void {
-    const path = this.#shown(name);
-    if (own === undefined) {
-      this.result.conflicts.push({ path });
-      return;
-    }
-    const beside = [...this.#here(name.split('/')).slice(0, -1), own.toString('latin1')].join('/');
-    this.#besides.set(name, beside);
-    this.result.conflicts.push({ path, copy: this.#shown(beside) });
+  /** @param beside its name here, if the guest has one that this host has not taken */
+  #tellConflict(name: string, beside?: string): void {
+    const folder = [this.#target, ...this.#here(above(name).split('/').slice(0, -1))];
+    const shown = (leaf: string): string => {
+      const [top = '', ...rest] = folder;
+      return printable(Buffer.concat([Buffer.from(`${top}/`), bytes([...rest, leaf].join('/'))]).toString(), MAX_SHOWN);
+    };
+    const path = shown(name.slice(above(name).length));
+    this.result.conflicts.push(beside === undefined ? { path } : { path, copy: shown(beside) });
   }
 
   /** The names that lead to something of the guest here. */
   #here(parts: readonly string[]): string[] {
-    let here: string[] = [];
-    for (const [at, part] of parts.entries()) {
-      const beside = this.#besides.get(parts.slice(0, at + 1).join('/'));
-      here = beside === undefined ? [...here, part] : beside.split('/');
-    }
-    return here;
+    return parts.map((part, at) => this.#rules.baseline.get(parts.slice(0, at + 1).join('/'))?.beside ?? part);
   }
 
   /** Gives a file of the folder one more name. @returns false when this host has no such file any more */
@@ -317,7 +308,7 @@ class FolderMerge {
   async #remove(name: string): Promise<void> {
     const { baseline } = this.#rules;
     const host = baseline.get(name)?.host;
-    const parts = name.split('/').map(bytes);
+    const parts = this.#here(name.split('/')).map(bytes);
     const leaf = parts.pop() as Buffer;
     try {
       if (host !== undefined)
@@ -331,18 +322,24 @@ class FolderMerge {
           this.result.removed += 1;
         });
     } catch (error) {
-      if (!isMissing(error)) throw hostError(error, this.#shown(name));
+      if (!isMissing(error)) throw hostError(error, `${this.#target}/${Buffer.from(name, 'latin1').toString()}`);
     }
     baseline.delete(name);
-  }
-
-  #shown(name: string): string {
-    return printable(Buffer.concat([Buffer.from(`${this.#target}/`), bytes(name)]).toString(), MAX_SHOWN);
   }
 
   get #top(): FileHandle {
     return (this.#levels[0] as Level).folder as FileHandle;
   }
+}
+
+/** What a guest's file is called here. */
+function hostLeaf(leaf: Buffer, known: Known | undefined): Buffer {
+  return known?.beside === undefined ? leaf : bytes(known.beside);
+}
+
+/** The folders that a name lies in, with a slash behind them; empty at the top. */
+function above(name: string): string {
+  return name.slice(0, name.lastIndexOf('/') + 1);
 }
 
 function bytes(name: string): Buffer {

@@ -145,7 +145,7 @@ describe('what has changed here', () => {
     expect([read('sub/deep/four'), existsSync(at('sub/three'))]).toEqual(['changed', false]);
   });
 
-  it("stays where the guest has changed it as well; the guest's is beside it, again for each change", async () => {
+  it("stays where the guest has changed it as well; the guest's is beside it", async () => {
     const guest = await given();
     write('one', 'of the host');
     guest.set('./one', changed('./one', 'of the guest'));
@@ -154,10 +154,22 @@ describe('what has changed here', () => {
     expect([read('one'), read('one.from-vm')]).toEqual(['of the host', 'of the guest']);
     expect(await merge(told(guest))).toEqual(nothing);
     guest.set('./one', { ...changed('./one', 'once more'), mtime: 1_200_000_000 });
+    expect((await merge(told(guest))).conflicts).toEqual([{ path: at('one'), copy }]);
+    expect([read('one'), read('one.from-vm')]).toEqual(['of the host', 'once more']);
+    // That copy is a file like any other.
+    write('one.from-vm', 'changed here');
+    guest.set('./one', { ...changed('./one', 'and again'), mtime: 1_300_000_000 });
     expect((await merge(told(guest))).conflicts).toEqual([{ path: at('one'), copy: `${copy}.2` }]);
-    // Both have come to the same.
-    guest.set('./one', { ...changed('./one', 'of the host'), mtime: 1_300_000_000 });
-    expect((await merge(told(guest))).conflicts).toEqual([]);
+    guest.delete('./one');
+    expect(await merge(told(guest))).toEqual({ ...nothing, removed: 1 });
+    expect(readdirSync(host)).toEqual(['link', 'one', 'one.from-vm', 'sub', 'two']);
+  });
+
+  it('stays where both have come to the same', async () => {
+    const guest = await given();
+    write('one', 'of both');
+    guest.set('./one', changed('./one', 'of both'));
+    expect(await merge(told(guest))).toEqual({ ...nothing, written: 1 });
     guest.delete('./one');
     expect(await merge(told(guest))).toEqual({ ...nothing, removed: 1 });
   });
@@ -190,6 +202,11 @@ describe('what has changed here', () => {
     expect(readFileSync(path.join(folder, 'outside'), 'utf8')).toBe('untouched');
     expect([read('link.from-vm/outside'), read('link.from-vm/same')]).toEqual(['escaped', 'escaped']);
     expect(readlinkSync(at('link'))).toBe(folder);
+    expect(await merge(told(guest))).toEqual(nothing);
+    guest.delete('./link/outside');
+    guest.delete('./link/same');
+    expect(await merge(told(guest))).toEqual({ ...nothing, removed: 2 });
+    expect(readdirSync(at('link.from-vm'))).toEqual([]);
   });
 });
 
@@ -228,6 +245,7 @@ describe('what a guest may not', () => {
 it('what was known is read again as it was written', async () => {
   const file = path.join(folder, 'known');
   await given();
+  baseline.set('b', { guest: { type: 'folder' }, beside: 'b.from-vm' });
   baseline.set('a\u00ff\n"', { guest: { type: 'file', mode: 0o644, mtimeNs: '1', size: 3 } });
   await baseline.write(file);
   const again = await Baseline.read(file);
