@@ -45,7 +45,11 @@ export async function cloneVm(template: string, split: SplitOptions): Promise<Op
       try {
         if (Object.keys(made).length > 0) await resizeVm(held, link.agent, { ...made, ...call });
         // The template had none: what a clone is to have is plugged.
-        for (const device of split.devices) await attach(held, link.agent, device, call);
+        for (const device of split.devices) {
+          const { copied, mountAt } = await attach(held, link.agent, device, call);
+          const message = `${vm.module.type} shares no folders: ${mountAt} is a copy`;
+          if (copied !== undefined) onEvent({ type: 'notice', message });
+        }
         if (detached) await detachVm(held);
         report('ready', `${name} is ready`);
         return { held, link, owned: !detached, detached, telemetry };

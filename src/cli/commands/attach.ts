@@ -6,6 +6,7 @@ import { parseDisk, parseFolder } from '../../sandbox/device-text.ts';
 import { newCommand } from '../command.ts';
 import { orUsageError } from '../device-flags.ts';
 import { interruptible } from '../interrupts.ts';
+import { tellNotice } from '../notices.ts';
 import { byteCount, timeMs, wholeNumber } from '../option-values.ts';
 import { print, printJson } from '../output.ts';
 
@@ -172,6 +173,8 @@ async function plug(name: string, { id, timeout, json }: AttachFlags, spec: Devi
         signal,
         timeoutMs: timeout,
       });
+      if (done.copied !== undefined && done.mountAt !== undefined)
+        tellNotice(name)(`${vm.hypervisor} shares no folders: ${done.mountAt} is a copy`);
       if (json === true) printJson(done);
       else print([done.id, ...whereabouts(done)].join('\t'));
     } finally {

@@ -218,6 +218,10 @@ it('does the same at the command line: run, sync and stop, with a line for what 
       cli('exec', '--user', 'root', 'synced', '--', '/bin/sh', '-c', `echo ${text} >/m/file`);
     write('synced');
     expect(cli('sync', 'synced')).toBe('synced\n');
+    expect(cli('attach', 'folder', 'synced', `${shared}:/n:ro`, '--id', 'again')).toBe(
+      'again\t/n\npolyvisor: synced: mock shares no folders: /n is a copy\n',
+    );
+    expect(cli('detach', 'synced', 'again')).toBe('again\n');
     expect(read('file')).toBe('synced\n');
     writeFileSync(path.join(shared, 'file'), 'of the host');
     write('of the guest');
