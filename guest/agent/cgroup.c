@@ -104,6 +104,12 @@ int cgroup_make(uint32_t *id, const struct limits *limits) {
   return error;
 }
 
+int cgroup_enter(int group, pid_t pid) {
+  char text[16];
+  snprintf(text, sizeof text, "%d", (int)pid);
+  return write_file(group, "cgroup.procs", text);
+}
+
 void cgroup_freeze(bool freeze) {
   static unsigned asked;
   asked += freeze ? 1 : -1u;

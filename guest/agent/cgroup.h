@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Makes the parent group. Afterwards cgroup_usable says whether groups can be made and ended by cgroup.kill. */
 void cgroup_open(void);
@@ -20,6 +21,9 @@ bool limits_any(const struct limits *l);
 
 /* Makes a group, or takes the one that was kept, and tells its `id`; a limit of 0 is no limit. Returns its folder's descriptor or -errno. */
 int cgroup_make(uint32_t *id, const struct limits *limits);
+
+/* Puts a process into the group. Returns 0 or -errno. */
+int cgroup_enter(int group, pid_t pid);
 
 /* Keeps a group for the next tree when it is empty and as good as new: the descriptor is then no longer the caller's. */
 bool cgroup_keep(uint32_t id, int group);

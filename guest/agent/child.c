@@ -21,10 +21,8 @@ static noreturn void fail(const struct child *c, enum spawn_stage stage, int err
   _exit(127);
 }
 
-/* The agent has no handlers, and SIGPIPE is the only signal it ignores. */
-static void reset_signals(void) {
+static void unblock_signals(void) {
   sigset_t none;
-  signal(SIGPIPE, SIG_DFL);
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -78,18 +76,28 @@ static int search(const struct child *c) {
   }
 }
 
-void child_run(void *arg) {
-  const struct child *c = arg;
+void child_prepare(const struct child *c) {
   setsid();
   for (int i = 0; i < 3; i++)
     if (dup2(c->stdio[i], i) < 0) fail(c, SPAWN_STAGE_TERMINAL, errno);
   if (c->request->pty && ioctl(0, TIOCSCTTY, 0) < 0) fail(c, SPAWN_STAGE_TERMINAL, errno);
-  reset_signals();
+  /* The only signal that the agent ignores; it has no handlers. */
+  signal(SIGPIPE, SIG_DFL);
   reset_limits();
   umask(022);
+}
+
+noreturn void child_become(const struct child *c) {
+  unblock_signals();
   int error = user_become(c->user);
   if (error) fail(c, SPAWN_STAGE_USER, -error);
   /* As the user, so that a folder the user can't enter is an error. */
   if (chdir(c->cwd) < 0 && (c->request->cwd || chdir("/") < 0)) fail(c, SPAWN_STAGE_CWD, errno);
   fail(c, SPAWN_STAGE_EXEC, search(c));
+}
+
+void child_run(void *arg) {
+  const struct child *c = arg;
+  child_prepare(c);
+  child_become(c);
 }

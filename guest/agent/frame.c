@@ -54,6 +54,7 @@ static bool from_host(uint8_t type) {
   case FRAME_RESCAN:
   case FRAME_INFO:
   case FRAME_POWEROFF:
+  case FRAME_PREPARE:
     return true;
   default:
     return false;

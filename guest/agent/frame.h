@@ -40,6 +40,7 @@ enum frame_type {
   FRAME_RESCAN = 0x32,
   FRAME_INFO = 0x33,
   FRAME_POWEROFF = 0x34,
+  FRAME_PREPARE = 0x35,
 };
 
 struct frame {

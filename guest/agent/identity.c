@@ -9,7 +9,7 @@
 #define FEATURES "spawn pty signal detach sync info poweroff online rescan put get image dial listen"
 
 const char *identity_features(void) {
-  if (agent.init) return cgroup_usable() ? FEATURES " machine-id mac cgroup" : FEATURES " machine-id mac";
+  if (agent.init) return cgroup_usable() ? FEATURES " machine-id mac cgroup prepare" : FEATURES " machine-id mac";
   return cgroup_usable() ? FEATURES " cgroup" : FEATURES;
 }
 

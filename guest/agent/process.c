@@ -45,18 +45,20 @@ static void settle(struct process *p) {
   else if (p->tree.gone) destroy(p);
 }
 
+static void take_word(struct process *p, const struct spawn_failure *f) {
+  p->failure = *f;
+  if (f->error) process_close_pipes(p);
+  else p->started = true;
+}
+
 /* The child's pipe: what failed, or its end by execve. */
 static void read_report(struct process *p) {
   struct spawn_failure f;
   ssize_t n = read(p->report.fd, &f, sizeof f);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   loop_close(&p->report);
-  if (n == sizeof f) {
-    p->failure = f;
-    process_close_pipes(p);
-  } else {
-    p->started = true;
-  }
+  if (n != sizeof f) f.error = 0;
+  take_word(p, &f);
 }
 
 static void tree_changed(struct tree *t) {
@@ -83,6 +85,10 @@ static void report_ready(struct watch *w, uint32_t events) {
 
 static int watch_all(struct process *p, const struct spawned *s) {
   int error = process_open_pipes(p, s);
+  if (s->report < 0) {
+    take_word(p, &s->failure);
+    return error;
+  }
   /* With a cgroup the child has had its word by now. */
   p->report.fd = s->report;
   read_report(p);

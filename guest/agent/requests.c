@@ -8,6 +8,7 @@
 #include "online.h"
 #include "power.h"
 #include "process.h"
+#include "reserve.h"
 #include "sync.h"
 
 #include <errno.h>
@@ -88,6 +89,12 @@ static void serve_poweroff(struct session *s, const struct frame *f) {
   if (!r.why) power_down((enum power_mode)mode);
 }
 
+static void serve_prepare(struct session *s, const struct frame *f) {
+  struct field_writer done = {.length = 0};
+  int error = f->length == 0 ? reserve_make() : -EINVAL;
+  answer(s, f->stream, error, f->length == 0 ? NULL : "PREPARE takes no fields", &done);
+}
+
 static const char *serve_request(struct session *s, const struct frame *f) {
   const char *why = open_stream(s, f);
   if (why) return why;
@@ -122,6 +129,9 @@ static const char *serve_request(struct session *s, const struct frame *f) {
     break;
   case FRAME_POWEROFF:
     serve_poweroff(s, f);
+    break;
+  case FRAME_PREPARE:
+    serve_prepare(s, f);
     break;
   default:
     output_error(&s->out, f->stream, ENOSYS, "this agent has no such request");

@@ -5,6 +5,7 @@
 #include "child.h"
 #include "environment.h"
 #include "pty.h"
+#include "reserve.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,11 +85,20 @@ static int plumb_pipes(struct plumbing *p, const struct spawn_request *r, const 
 
 static int plumb(struct plumbing *p, const struct spawn_request *r, const struct user *user) {
   int ends[2];
-  *p = (struct plumbing){.ours = {-1, {-1, -1}, -1}, .theirs = {-1, -1, -1}, .report = -1};
+  *p = (struct plumbing){.ours = {.input = -1, .output = {-1, -1}, .report = -1}, .theirs = {-1, -1, -1}, .report = -1};
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return -errno;
   p->ours.report = ends[0];
   p->report = ends[1];
   return r->pty ? plumb_terminal(p, r, user) : plumb_pipes(p, r, user);
+}
+
+static bool start_reserve(struct child *child, struct tree *tree, void (*changed)(struct tree *), struct spawned *out) {
+  pid_t pid;
+  uint32_t id;
+  int group;
+  if (!reserve_start(child, &pid, &id, &group, out)) return false;
+  tree_adopt(tree, pid, id, group, changed);
+  return true;
 }
 
 int spawn(const struct spawn_request *request, struct tree *tree, void (*changed)(struct tree *), struct spawned *out,
@@ -101,20 +111,26 @@ int spawn(const struct spawn_request *request, struct tree *tree, void (*changed
     return error;
   }
   char **env = environment_make(request, &user);
-  error = env ? plumb(&p, request, &user) : -ENOMEM;
-  if (!env) return error;
+  if (!env) {
+    snprintf(message, size, "out of memory");
+    return -ENOMEM;
+  }
+  struct child child = {
+      .request = request,
+      .user = &user,
+      .env = env,
+      .path = environment_get(env, "PATH"),
+      .cwd = request->cwd ? request->cwd : user.home,
+  };
+  if (start_reserve(&child, tree, changed, out)) {
+    free(env);
+    return 0;
+  }
+  error = plumb(&p, request, &user);
   if (!error) {
-    struct child child = {
-        .request = request,
-        .user = &user,
-        .env = env,
-        .path = environment_get(env, "PATH"),
-        .cwd = request->cwd ? request->cwd : user.home,
-        .stdio = {p.theirs[0], p.theirs[1], p.theirs[2]},
-        .report = p.report,
-    };
-    struct tree_options options = {
-        .limits = request->limits, .keep_rest = request->detach};
+    for (int i = 0; i < 3; i++) child.stdio[i] = p.theirs[i];
+    child.report = p.report;
+    struct tree_options options = {.limits = request->limits, .keep_rest = request->detach};
     error = tree_start(tree, &options, child_run, &child, changed);
   }
   unplumb(&p);

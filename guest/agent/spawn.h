@@ -23,7 +23,8 @@ struct spawn_failure {
 /* The parent's ends, all non-blocking; -1 where there is none. */
 struct spawned {
   int input, output[2];
-  int report; /* end of file: the program runs; else a struct spawn_failure */
+  int report; /* end of file: the program runs; else a struct spawn_failure. -1: what would come has come, as `failure` */
+  struct spawn_failure failure; /* error 0: the program runs */
 };
 
 /* Starts the tree. Returns 0 or -errno, then with a message. */

@@ -4,6 +4,7 @@
 #include "agent.h"
 #include "cgroup.h"
 #include "clone.h"
+#include "reserve.h"
 #include "supervisor.h"
 
 #include <errno.h>
@@ -39,13 +40,31 @@ static void unlink_tree(struct tree *t) {
 
 static void supervisor_speaks(struct watch *w, uint32_t events);
 
-int tree_start(struct tree *t, const struct tree_options *options, void (*child)(void *), void *arg,
-               void (*changed)(struct tree *)) {
+static void begin(struct tree *t, const struct tree_options *options, void (*changed)(struct tree *)) {
   memset(t, 0, sizeof *t);
   t->group = -1;
   t->events.fd = t->control.fd = -1;
   t->keep_rest = options->keep_rest;
   t->changed = changed;
+}
+
+static void link_tree(struct tree *t) {
+  t->next = trees;
+  trees = t;
+}
+
+void tree_adopt(struct tree *t, pid_t pid, uint32_t id, int group, void (*changed)(struct tree *)) {
+  const struct tree_options options = {.keep_rest = false};
+  begin(t, &options, changed);
+  t->pid = pid;
+  t->id = id;
+  t->group = group;
+  link_tree(t);
+}
+
+int tree_start(struct tree *t, const struct tree_options *options, void (*child)(void *), void *arg,
+               void (*changed)(struct tree *)) {
+  begin(t, options, changed);
   int error;
   if (cgroup_usable()) {
     error = start_in_group(t, options, child, arg);
@@ -60,8 +79,7 @@ int tree_start(struct tree *t, const struct tree_options *options, void (*child)
     }
   }
   if (error) return error;
-  t->next = trees;
-  trees = t;
+  link_tree(t);
   return 0;
 }
 
@@ -174,7 +192,7 @@ int tree_signal(struct tree *t, int signal, bool all) {
 static bool reaped(pid_t pid, int status, bool alone) {
   struct tree *t = trees;
   while (t && !(t->group >= 0 && t->pid == pid && !t->first_ended) && t->supervisor != pid) t = t->next;
-  if (!t) return true;
+  if (!t) return !reserve_reaped(pid);
   if (t->supervisor != pid) {
     first_ended(t, status, alone);
   } else {

@@ -38,6 +38,9 @@ struct tree {
 int tree_start(struct tree *t, const struct tree_options *options, void (*child)(void *), void *arg,
                void (*changed)(struct tree *));
 
+/* The same for a process that is there already, with its group: both are the tree's from now on. */
+void tree_adopt(struct tree *t, pid_t pid, uint32_t id, int group, void (*changed)(struct tree *));
+
 /* Ends every process of the tree; `gone` comes when that is done. */
 void tree_kill(struct tree *t);
 

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isValidName, validateName } from '../config/names.ts';
@@ -159,7 +160,7 @@ export class TemplateStore {
 
   async #entries(): Promise<string[]> {
     try {
-      return await readdir(this.places.templates);
+      return readdirSync(this.places.templates);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw VmError.from(error, 'IO', { path: this.places.templates });

@@ -123,8 +123,8 @@ function keepsMemory(module: Prepared['module']): boolean {
 }
 
 /**
- * What every clone is spared: a kernel's first times, drivers that were put off, and that the file with the machine id has to be made. By a
- * session of its own, which ends with an answer: nothing that a client has said is on its way to the agent then.
+ * What every clone is spared: a kernel's first times, drivers that were put off, that the file with the machine id has to be made, and the first half of
+ * its first command. By a session of its own, which ends with an answer: nothing that a client has said is on its way to the agent then.
  * @returns what the agent can do
  */
 async function settle({ context, hypervisor }: HeldVm, call: CallOptions): Promise<readonly string[]> {
@@ -134,6 +134,7 @@ async function settle({ context, hypervisor }: HeldVm, call: CallOptions): Promi
     if (features.has('online')) await agent.online(call);
     await warmUp(agent, call);
     if (features.has('machine-id')) await agent.sync({ machineId: randomBytes(16).toString('hex') }, call);
+    if (features.has('prepare')) await agent.prepare(call);
     await agent.ping(call);
     return [...features];
   } finally {

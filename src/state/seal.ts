@@ -1,4 +1,5 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { link, open, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { VmError } from '../errors.ts';
@@ -25,7 +26,7 @@ export interface Seal {
  */
 export async function openSeal(at: Places): Promise<Seal> {
   const file = sealKeyFile(at);
-  const key = (await readKey(file)) ?? (await makeKey(at, file));
+  const key = readKey(file) ?? (await makeKey(at, file));
   const of = (text: string): string => createHmac('sha256', key).update(text).digest('hex');
   return {
     of,
@@ -36,21 +37,21 @@ export async function openSeal(at: Places): Promise<Seal> {
   };
 }
 
-async function readKey(file: string): Promise<Buffer | undefined> {
+function readKey(file: string): Buffer | undefined {
   let key: Buffer;
   try {
-    const handle = await open(file, 'r');
+    const fd = openSync(file, 'r');
     try {
-      const { mode, uid } = await handle.stat();
+      const { mode, uid } = fstatSync(fd);
       if ((mode & 0o077) !== 0 || uid !== process.geteuid?.())
         throw new VmError('PERMISSION', `${file} belongs to another user, or is open to others`, {
           path: file,
           advice:
             'Remove it: a new one is made, and snapshots and templates made so far are then not trusted any more.',
         });
-      key = await handle.readFile();
+      key = readFileSync(fd);
     } finally {
-      await handle.close();
+      closeSync(fd);
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { VmError } from '../errors.ts';
 import { writeAtomically } from './atomic-file.ts';
 import type { Places } from './paths.ts';
@@ -31,7 +31,7 @@ export async function readSigned(
 ): Promise<Signed> {
   let stored: Record<string, unknown> | null;
   try {
-    stored = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown> | null;
+    stored = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown> | null;
   } catch (error) {
     const { code: errno } = error as NodeJS.ErrnoException;
     const code = errno === 'ENOENT' ? 'FILE_NOT_FOUND' : errno === undefined ? 'FILE_INVALID' : 'FILE_UNREADABLE';

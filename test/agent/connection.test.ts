@@ -215,3 +215,11 @@ describe('ONLINE and RESCAN', () => {
     expect(await sessionError()).toBe(errno.EINVAL);
   });
 });
+
+it('PREPARE needs cgroups, and takes no fields', async () => {
+  client.request(types.prepare);
+  expect(await sessionError()).toBe(errno.EOPNOTSUPP);
+  client.request(types.prepare, integer(tags.pid, 1));
+  expect(await sessionError()).toBe(errno.EINVAL);
+  expect((await client.run(['true'])).fields.number(tags.code)).toBe(0);
+});

@@ -24,6 +24,7 @@ export const types = {
   rescan: 0x32,
   info: 0x33,
   poweroff: 0x34,
+  prepare: 0x35,
 } as const;
 
 export const tags = {

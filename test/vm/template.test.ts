@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeTemplate } from '../../src/factory/template-manifest.ts';
 import { TemplateStore } from '../../src/factory/template-store.ts';
 import { listTemplates, type Template } from '../../src/sandbox/template.ts';
+import type { ExecOptions } from '../../src/guest/agent.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { places, runtimeFolder, vmmFiles } from '../../src/state/paths.ts';
 import { connectQmp } from '../../src/transports/qmp/client.ts';
@@ -74,6 +75,9 @@ describe('a template of a real guest', () => {
       expect(first).toMatch(/^[0-9a-f-]{36}$/);
       expect(first).not.toBe(second);
 
+      // This one has none, and is not told: what it would do with the news is a good part of a clone's start.
+      expect(await read(one, 'cat /sys/firmware/acpi/interrupts/gpe05')).toMatch(/^0\s.*disabled/);
+
       // A user that its file of users gets now is known, and so is a change of it.
       const user = async (): Promise<string> => (await one.exec(['id', '-u'], { user: 'late' })).stdout.trim();
       await one.exec("echo 'late:x:33:33::/:/bin/sh' >>/etc/passwd", { check: true });
@@ -96,6 +100,35 @@ describe('a template of a real guest', () => {
     } finally {
       for (const clone of clones) await clone.remove();
     }
+  });
+
+  it('has clones whose first command has half of its way behind it, whatever it is', async () => {
+    const waiting = 'ps -o comm,args | grep -c "^[i]nit"';
+    const first = async (command: string[], options: ExecOptions = {}): Promise<string> => {
+      const clone = await template.clone();
+      try {
+        const { exitCode, stdout, stderr } = await clone.exec(command, options);
+        // Used or not, it is there no more.
+        expect(await read(clone, waiting)).toBe('1');
+        return `${exitCode} ${stdout}${stderr}`.trim();
+      } finally {
+        await clone.remove();
+      }
+    };
+    expect(await first(['sh', '-c', 'echo out; pwd; echo $A; cat; exit 3'], { env: { A: 'b' } })).toBe(
+      '3 out\n/root\nb',
+    );
+    expect(await first(['cat'], { stdin: 'given' })).toBe('0 given');
+    // Its process is as old as the template, which stood quiet for a while before it was saved.
+    const age = await first(['sh', '-c', 'cut -d " " -f 1 /proc/uptime; cut -d " " -f 22 /proc/$$/stat']);
+    const [, uptime = 0, started = 0] = age.split(/\s/).map(Number);
+    expect(uptime - started / 100).toBeGreaterThan(0.25);
+    expect(await first(['id', '-un'], { user: 'nobody' })).toBe('0 nobody');
+    expect(await first(['sh', '-c', 'ulimit -n; cat /proc/self/cgroup; ls /proc/self/fd'], { cwd: '/tmp' })).toMatch(
+      /^0 1024\n0::\/polyvisor\/\d+\n0\n1\n2\n3$/,
+    );
+    await expect(first(['no-such-program'])).rejects.toMatchObject({ code: 'GUEST_NOT_FOUND' });
+    await expect(first(['true'], { cwd: '/nowhere' })).rejects.toMatchObject({ code: 'EXEC_FAILED' });
   });
 
   it('makes up for more vCPUs and memory by hot-plug, and refuses every other difference by its name', async () => {

@@ -133,6 +133,10 @@ class NativeAgent implements GuestAgent {
     await this.#request('rescan', FrameType.RESCAN, call);
   }
 
+  async prepare(call?: CallOptions): Promise<void> {
+    await this.#request('prepare', FrameType.PREPARE, call);
+  }
+
   async putFiles(
     archive: AsyncIterable<Uint8Array>,
     target: string,

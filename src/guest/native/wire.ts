@@ -51,6 +51,7 @@ export const FrameType = {
   RESCAN: 0x32,
   INFO: 0x33,
   POWEROFF: 0x34,
+  PREPARE: 0x35,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
@@ -101,7 +102,7 @@ export async function writeSaved(file: string, saved: SavedMachine): Promise<voi
 export async function readSaved(file: string): Promise<SavedMachine> {
   let saved: Partial<SavedMachine> | null;
   try {
-    saved = JSON.parse(await readFile(file, 'utf8')) as Partial<SavedMachine> | null;
+    saved = JSON.parse(readFileSync(file, 'utf8')) as Partial<SavedMachine> | null;
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     throw new VmError(missing ? 'FILE_NOT_FOUND' : 'STATE_INVALID', `${file} cannot be read`, {
@@ -118,10 +119,14 @@ export async function readSaved(file: string): Promise<SavedMachine> {
  * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID
  */
 export async function readStream(file: string, saved: Pick<SavedMachine, 'stream'>): Promise<Uint8Array> {
-  const stream = await readFile(file).catch((error: NodeJS.ErrnoException) => {
-    const code = error.code === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE';
-    throw new VmError(code, `${file}: ${error.message}`, { path: file, errno: error.code, cause: error });
-  });
+  let stream: Buffer;
+  try {
+    stream = readFileSync(file);
+  } catch (cause) {
+    const { code: errno, message } = cause as NodeJS.ErrnoException;
+    const code = errno === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE';
+    throw new VmError(code, `${file}: ${message}`, { path: file, errno, cause });
+  }
   requireSame(createHash('sha256').update(stream).digest('hex'), file, saved);
   return stream;
 }

@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   statSync,
   truncateSync,
   utimesSync,
@@ -109,9 +110,8 @@ it('is on a disk if that is wanted, and then goes where its folder goes', async 
 
 it('tmpfs without room is told, and nothing is left', async () => {
   const host = Math.floor(Number(/MemTotal:\s+(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) / 1024);
-  const tmpfsMiB = Number(
-    execFileSync('df', ['-m', '--output=avail', '/dev/shm'], { encoding: 'utf8' }).split('\n')[1],
-  );
+  const { bavail, bsize } = statfsSync('/dev/shm');
+  const tmpfsMiB = Math.floor((bavail * bsize) / 2 ** 20);
   // Room for all that this host's guests may have is no fault to be told.
   if (tmpfsMiB < host) {
     const error = await failure(Vm.template({ ...mock, memoryMiB: host, memory: 'tmpfs' }));

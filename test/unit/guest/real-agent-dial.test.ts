@@ -254,6 +254,11 @@ describe('listen', () => {
   });
 });
 
+test('an agent without cgroups prepares nothing', async () => {
+  expect(agent.features.has('prepare')).toBe(false);
+  await expect(agent.prepare()).rejects.toMatchObject({ code: 'UNSUPPORTED', facts: { operation: 'prepare' } });
+});
+
 test('online and rescan leave a host as it is', async () => {
   const { cpus, memoryBlocks, memoryBlockBytes } = await agent.online();
   expect(cpus).toBeGreaterThan(0);
