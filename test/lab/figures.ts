@@ -63,7 +63,7 @@ export function itLimitsDisks(withVm: WithVm): void {
       chmodSync(file, 0o666);
       return { kind: 'block', id, path: file, format: 'raw', readOnly: false, ...change };
     };
-    const rateLimit = { bytesPerSecond: mib };
+    const rateLimit = { bytesPerSecond: mib / 4 };
     const cold = [disk('free'), disk('slow', { rateLimit }), disk('ring', { aio: 'io_uring' })];
     try {
       await withVm({}, cold, async ({ hypervisor, shell }) => {
@@ -72,27 +72,32 @@ export function itLimitsDisks(withVm: WithVm): void {
           await shell(script);
           return (performance.now() - began) / 1000;
         };
-        const read = (name: string): string => `head -c ${4 * mib} /dev/${name} >/dev/null`;
+        const read = (name: string): string => `head -c ${1.5 * mib} /dev/${name} >/dev/null`;
         const write = (name: string): string =>
-          `dd if=/dev/zero of=/dev/${name} bs=64k count=48 conv=notrunc,fsync 2>/dev/null`;
-        expect(await seconds(read('vda'))).toBeLessThan(2.8);
-        // A second's worth passes at once.
-        expect(await seconds(read('vdb'))).toBeGreaterThan(2.8);
-        expect(await seconds(write('vda'))).toBeLessThan(1.8);
-        expect(await seconds(write('vdb'))).toBeGreaterThan(1.8);
+          `dd if=/dev/zero of=/dev/${name} bs=64k count=20 conv=notrunc,fsync 2>/dev/null`;
+        // The guest has booted by then.
+        await shell('test -b /dev/vdb');
+        // A second's worth passes at once. How long it takes without a limit is the host's affair.
+        for (const [work, least] of [
+          [read, 4.8],
+          [write, 3.8],
+        ] as const) {
+          const free = await seconds(work('vda'));
+          const slow = await seconds(work('vdb'));
+          expect(slow).toBeGreaterThan(least);
+          expect(slow).toBeGreaterThan(free);
+        }
         await hypervisor.hotplugAddDevice(disk('later', { rateLimit }));
         await shell('until [ "$(cat /sys/block/vdd/size)" -gt 0 ]; do sleep 0.1; done');
-        expect(await seconds(read('vdd'))).toBeGreaterThan(2.8);
+        expect(await seconds(read('vdd'))).toBeGreaterThan(4.8);
         await shell(`${read('vdc')}; ${write('vdc')}`);
         expect(readFileSync(path.join(folder, 'ring')).subarray(0, 4)).toEqual(Buffer.alloc(4));
         const { disks = [] } = await hypervisor.statistics();
-        const passed = disks.map(({ id, readBytes, writtenBytes }) => [id, readBytes >> 20, writtenBytes >> 20]);
-        expect(passed).toEqual([
-          ['free', 4, 3],
-          ['slow', 4, 3],
-          ['ring', 4, 3],
-          ['later', 4, 0],
-        ]);
+        expect(disks.map(({ id }) => id)).toEqual(['free', 'slow', 'ring', 'later']);
+        for (const { id, readBytes, writtenBytes } of disks) {
+          expect(readBytes, id).toBeGreaterThanOrEqual(1.5 * mib);
+          expect(writtenBytes, id).toBe(id === 'later' ? 0 : 1.25 * mib);
+        }
       });
     } finally {
       rmSync(folder, { recursive: true });
