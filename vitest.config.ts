@@ -3,6 +3,13 @@ import { defineConfig } from 'vitest/config';
 // The long runs are asked for by name (npm run test:soak) and no part of an ordinary one.
 const soak = process.argv.includes('soak');
 
+// The path of a QEMU beside the host's (scripts/test).
+const newerQemu = process.env['POLYVISOR_NEWER_QEMU'];
+const onNewerQemu = [
+  ...['qemu', 'devices', 'devices-machines', 'devices-served', 'resize', 'template', 'life', 'confinement'],
+  ...['arm64', 'machines'],
+];
+
 // Every project runs in forked processes: the leak fixture compares a whole process before and after each test.
 const shared = { pool: 'forks' as const, setupFiles: ['test/support/setup.ts'] };
 /** What tests that boot real guests need beside. */
@@ -54,6 +61,24 @@ export default defineConfig({
           sequence: { groupOrder: 2 },
         },
       },
+      ...(newerQemu === undefined
+        ? []
+        : [
+            {
+              // What QEMU itself is asked to do, once more on another version of it.
+              test: {
+                ...shared,
+                ...guests,
+                name: 'newer-qemu',
+                env: { ...guests.env, POLYVISOR_QEMU: newerQemu },
+                include: onNewerQemu.map((name) => `test/vm/${name}.test.ts`),
+                maxWorkers: 1,
+                testTimeout: 180_000,
+                hookTimeout: 300_000,
+                sequence: { groupOrder: 3 },
+              },
+            },
+          ]),
       ...(soak
         ? [
             {

@@ -1,4 +1,5 @@
-// dist/ from src/: the library one file each, the command line program as one file; and the guest's agent from guest/agent/.
+// dist/ from src/: the library one file each, the command line program as one file; and the guest's agent from guest/agent/, also for
+// guests of the other architecture where a compiler for it is installed.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { run, tool } from './run.ts';
@@ -7,6 +8,7 @@ const steps = [
   { command: tool('tsx'), args: ['scripts/bundle-program.ts'] },
   { command: tool('tsc'), args: ['-p', 'tsconfig.build.json'] },
   { command: 'scripts/build-agent', args: [] },
+  ...foreignAgent(),
   { command: tool('tsx'), args: ['scripts/compile-program.ts'] },
 ];
 for (const { command, args } of steps) {
@@ -18,6 +20,19 @@ for (const { command, args } of steps) {
   }
 }
 removeStale();
+
+function foreignAgent(): { command: string; args: string[] }[] {
+  const [arch, compiler] =
+    process.arch === 'arm64' ? ['amd64', 'x86_64-linux-gnu-gcc'] : ['arm64', 'aarch64-linux-gnu-gcc'];
+  const out = `dist/guest/polyvisor-agent-${arch}`;
+  const folders = (process.env['PATH'] ?? '').split(path.delimiter);
+  if (folders.some((folder) => existsSync(path.join(folder, compiler))))
+    return [{ command: 'scripts/build-agent', args: ['--cc', compiler, '--out', out] }];
+  // One of an older build would not be what the sources are now.
+  rmSync(out, { force: true });
+  console.error(`no ${compiler}: built without the agent for guests of ${arch}`);
+  return [];
+}
 
 /** The compiler leaves what it once made from a source file that has gone since; shipped, it would seem part of us. */
 function removeStale(): void {

@@ -45,10 +45,15 @@ require_node_modules() {
   npm ci --silent
 }
 
+is_built() {
+  [ -e dist/.built ] || return 1
+  # The compiler for guests of arm64 may have come after the build.
+  [ -e dist/guest/polyvisor-agent-arm64 ] || ! command -v aarch64-linux-gnu-gcc >/dev/null || return 1
+  [ -z "$(find bin src guest scripts package.json tsconfig*.json -newer dist/.built -print -quit)" ]
+}
+
 require_build() {
-  if [ -e dist/.built ] && [ -z "$(find bin src guest scripts package.json tsconfig*.json -newer dist/.built -print -quit)" ]; then
-    return 0
-  fi
+  is_built && return 0
   say 'building (npm run build)'
   npm run --silent build
   touch dist/.built

@@ -108,7 +108,7 @@ export { applyAnnotations, type AnnotatedOptions, type AnnotationOptions } from 
 export { reportLine, type KataOutcome, type KataReportEntry, type KataWarning } from './kata/report.ts';
 export type { KataFactory } from './kata/factory.ts';
 export { loadSettings, type Settings, type SettingsOptions } from './settings/load.ts';
-export { getHostMemorySizeKb, runningOnVmm, type Arch, type HostFacts } from './config/host.ts';
+export { getHostMemorySizeKb, runningOnVmm, type Arch, type GuestArch, type HostFacts } from './config/host.ts';
 export type { KvmVerdict } from './hypervisors/accel.ts';
 export type { ConsoleLocation, HostVerdict, PluggedDevice, VmmExit } from './hypervisors/hypervisor.ts';
 export type { VmmEvent } from './hypervisors/vmm-event.ts';

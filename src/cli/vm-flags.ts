@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { type Command, Option } from 'commander';
 import { type ConfinementLevel, confinementLevels } from '../confinement/level.ts';
+import type { GuestArch } from '../config/host.ts';
 import { deserializeParams, kernelWords } from '../config/kernel-params.ts';
 import type { VmOptions } from '../sandbox/vm-options.ts';
 import { parseScratch, type ScratchSpec } from '../sandbox/scratch.ts';
@@ -13,6 +14,7 @@ export interface VmFlags {
   name?: string;
   hypervisor?: string;
   accel?: 'auto' | 'kvm' | 'tcg';
+  arch?: GuestArch;
   memory?: number;
   cpus?: number;
   image?: string;
@@ -36,6 +38,12 @@ export function addVmFlags(command: Command): Command {
     .option('--name <name>', 'name of the VM (default: one is made up)')
     .option('--hypervisor <type>', 'qemu, firecracker, clh, acrn or mock (default: qemu)')
     .addOption(new Option('--accel <accel>', 'accelerator (default: auto)').choices(['auto', 'kvm', 'tcg']))
+    .addOption(
+      new Option('--arch <arch>', "architecture of the guest; one that is not this host's is emulated").choices([
+        'amd64',
+        'arm64',
+      ]),
+    )
     .addOption(new Option('-m, --memory <size>', 'memory, such as 512M or 2G (default: 2G)').argParser(memoryMiB))
     .addOption(new Option('--cpus <number>', 'vCPUs (default: 1)').argParser(wholeNumber))
     .option('--image <image>', 'root file system: the name of an image, or the path of a disk')
@@ -68,12 +76,13 @@ export function addVmFlags(command: Command): Command {
 
 /** The same as options of the library. Paths become absolute, from the current folder. */
 export function vmOptions(flags: VmFlags & DeviceFlags): VmOptions {
-  const { name, hypervisor, accel, memory, cpus, image, kernel, initrd, append, hypervisorPath } = flags;
+  const { name, hypervisor, accel, arch, memory, cpus, image, kernel, initrd, append, hypervisorPath } = flags;
   const { confinement, cpuLimit, startTimeout, scratch, keep } = flags;
   return {
     name,
     hypervisor,
     accel,
+    arch,
     memoryMiB: memory,
     vcpus: cpus,
     image: imageOption(image),

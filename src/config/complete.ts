@@ -4,8 +4,9 @@ import { assetPath } from './assets.ts';
 import { configFieldNames, configFields } from './config-fields.ts';
 import { DEFAULT_MSIZE_9P_BYTES, DEFAULT_VHOST_USER_STORE_PATH, MAX_VCPUS } from './defaults.ts';
 import type { FieldUse } from './field-use.ts';
-import type { HostFacts } from './host.ts';
+import type { Arch, GuestArch, HostFacts } from './host.ts';
 import type { Param } from './kernel-params.ts';
+import { machineArch } from './machine-arch.ts';
 import { checkRules } from './rules.ts';
 import type { ConfigField, HypervisorConfig, VmConfigInput } from './vm-config.ts';
 
@@ -14,6 +15,8 @@ export interface CompletionFacts {
   /** What the VMM does with the fields. */
   readonly fields: FieldUse;
   readonly host: HostFacts;
+  /** Architecture of the kernel that the input names, where its file tells. */
+  readonly kernelArch?: GuestArch | undefined;
 }
 
 /** The guest that is booted for who names none. */
@@ -25,7 +28,8 @@ export interface DefaultGuest {
 }
 
 /**
- * Fills in the defaults, the VMM's before the general ones, and checks the rules across fields. Pure.
+ * Fills in the defaults, the VMM's before the general ones, and checks the rules across fields. Pure. `arch` is there only where it is not
+ * the host's.
  * The kernel and one of image and initrd must be there, unless there is a default guest. Its initrd goes in front of an image, which it
  * mounts: only then does a complete config have both.
  * @throws {VmError} INVALID_CONFIG when a field is set that the VMM has no use for, or a rule is broken
@@ -39,10 +43,24 @@ export function completeConfig(input: VmConfigInput, facts: CompletionFacts, gue
   return { ...completed(booted, facts), initrd };
 }
 
-function completed(input: VmConfigInput, { fields, host }: CompletionFacts): HypervisorConfig {
-  const mostVcpus = Math.min(MAX_VCPUS[host.arch], fields.maxVcpus ?? Number.POSITIVE_INFINITY);
-  const config = fill(input, fields.defaults ?? {}, Math.min(host.cpus, mostVcpus));
-  checkRules({ input, config, host, hypervisor: fields.hypervisor, mostVcpus });
+/**
+ * The architecture that a guest is asked to have: by its name, by the machine type, or by the kernel.
+ * @returns undefined where nothing says so: then it is the host's
+ */
+export function askedArch(input: VmConfigInput, kernelArch: GuestArch | undefined): GuestArch | undefined {
+  return input.arch ?? machineArch(input.machineType) ?? kernelArch;
+}
+
+function completed(input: VmConfigInput, facts: CompletionFacts): HypervisorConfig {
+  const { fields, host, kernelArch } = facts;
+  const asked = askedArch(input, kernelArch);
+  const arch: Arch = asked ?? host.arch;
+  const mostVcpus = Math.min(MAX_VCPUS[arch], fields.maxVcpus ?? Number.POSITIVE_INFINITY);
+  const defaults = { ...fields.defaults, ...fields.archDefaults?.[arch] };
+  const other = asked === host.arch ? undefined : asked;
+  const config = fill({ ...input, arch: other }, defaults, Math.min(host.cpus, mostVcpus));
+  const emulates = fields.uses.arch === true;
+  checkRules({ input, config, host, hypervisor: fields.hypervisor, mostVcpus, arch, kernelArch, emulates });
   return config;
 }
 

@@ -1,5 +1,6 @@
 import { VmError } from '../errors.ts';
 import { configFieldNames } from './config-fields.ts';
+import type { Arch } from './host.ts';
 import type { ConfigField, HypervisorConfig } from './vm-config.ts';
 
 /** What one VMM does with the config: every field is either in `uses` or in `unused`. */
@@ -11,6 +12,8 @@ export interface FieldUse {
   readonly unused: { readonly [K in ConfigField]?: string };
   /** Defaults of this VMM, which win over the general ones. */
   readonly defaults?: Partial<HypervisorConfig>;
+  /** Those that are others for guests of an architecture. */
+  readonly archDefaults?: { readonly [A in Arch]?: Partial<HypervisorConfig> };
   /** Most vCPUs this VMM takes, where that is less than the architecture's. */
   readonly maxVcpus?: number;
 }

@@ -5,6 +5,9 @@ import { VmError } from '../errors.ts';
 /** Architectures, as Kata Containers (and Go) name them. */
 export type Arch = 'amd64' | 'arm64' | 'ppc64le' | 's390x';
 
+/** Those that there are guests of. */
+export type GuestArch = Extract<Arch, 'amd64' | 'arm64'>;
+
 /** What configuration needs to know of the host. */
 export interface HostFacts {
   readonly arch: Arch;

@@ -145,10 +145,23 @@ export async function inNamespace(
   words: readonly string[],
   call: CallOptions,
 ): Promise<void> {
+  const what = `can't change what the VMM sees`;
   const user = plan.namespaces.includes('user') ? ['--user', '--preserve-credentials'] : [];
+  if (user.length === 0 && tool !== 'mknod' && entersNamespaces) {
+    try {
+      await run([await toolPath(tool), '--namespace', `${vmm.pid}`, ...words], what, call);
+      return;
+    } catch (error) {
+      if (!/(unrecognized|unknown|invalid) option/.test(VmError.from(error).rawMessage)) throw error;
+      entersNamespaces = false;
+    }
+  }
   const enter = [await toolPath('nsenter'), '--target', `${vmm.pid}`, ...user, '--mount', '--', await toolPath(tool)];
-  await run([...enter, ...words], `can't change what the VMM sees`, call);
+  await run([...enter, ...words], what, call);
 }
+
+/** mount(8) and umount(8) go to another namespace by themselves, which spares a program, where they are util-linux' and not old. */
+let entersNamespaces = true;
 
 /** The namespace may know an older mount under that path. */
 function requireSame({ pid }: RunningVmm, seen: Seen): void {
@@ -177,7 +190,8 @@ async function toolPath(name: ToolName): Promise<string> {
 async function run(words: readonly string[], what: string, { signal }: CallOptions): Promise<void> {
   const [program = '', ...rest] = words;
   try {
-    await promisify(execFile)(program, rest, { timeout: toolMs, signal });
+    // Without the files of a language, which take these tools longer than what they do.
+    await promisify(execFile)(program, rest, { timeout: toolMs, signal, env: { ...process.env, LC_ALL: 'C' } });
   } catch (error) {
     const said = (error as { stderr?: string }).stderr?.trim() ?? '';
     throw new VmError('IO', `${what}: ${said === '' ? VmError.from(error).rawMessage : said}`, { cause: error });

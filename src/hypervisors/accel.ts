@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { VmError } from '../errors.ts';
-import type { HostFacts } from '../config/host.ts';
+import type { GuestArch, HostFacts } from '../config/host.ts';
 
 /** An accelerator as a user names it. */
 export type AccelChoice = 'auto' | 'kvm' | 'tcg';
@@ -62,6 +62,24 @@ export async function judgeKvm(host: HostFacts, evidence: KvmEvidence = hostEvid
 export interface AccelDecision {
   accel: 'kvm' | 'tcg';
   notice?: string | undefined;
+}
+
+/**
+ * The accelerator for a guest of an architecture that is not the host's.
+ * @throws {VmError} ACCEL_UNUSABLE when KVM was asked for
+ */
+export function accelOfForeign(choice: AccelChoice, host: HostFacts, arch: GuestArch): AccelDecision {
+  if (choice === 'tcg') return { accel: 'tcg' };
+  if (choice === 'auto')
+    return { accel: 'tcg', notice: `a guest of ${arch} on ${host.arch}: using TCG, which is slower` };
+  throw new VmError(
+    'ACCEL_UNUSABLE',
+    `KVM runs guests of this host's architecture (${host.arch}) only, not of ${arch}`,
+    {
+      field: 'accel',
+      advice: 'Use `accel: auto` or `accel: tcg`.',
+    },
+  );
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { CallOptions } from '../config/call-options.ts';
 import type { FieldUse } from '../config/field-use.ts';
-import type { HostFacts } from '../config/host.ts';
+import type { GuestArch, HostFacts } from '../config/host.ts';
 import type { HypervisorType } from '../config/hypervisor-type.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import type { ConfinementLevel } from '../confinement/level.ts';
@@ -263,7 +263,7 @@ export interface HypervisorModule {
   /** Pure: what the VMM would be told. `binary` is the VMM's path as found by `probe`. */
   plan(context: VmContext, binary: string): LaunchPlan;
   driver(context: VmContext): Driver;
-  probe(host: HostFacts, hypervisorPath?: string): Promise<HostVerdict>;
+  probe(host: HostFacts, hypervisorPath?: string, arch?: GuestArch): Promise<HostVerdict>;
   /**
    * Gives back what a VM took of the host outside its folders, after its VMM has ended without its driver's `cleanup`; absent for a VMM
    * that takes nothing there. May be repeated.

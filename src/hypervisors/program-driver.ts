@@ -60,8 +60,8 @@ export abstract class ProgramDriver {
   protected abstract answers(call: CallOptions): Promise<void>;
 
   async create(_options?: CallOptions): Promise<void> {
-    this.#binary = await this.vmm.findBinary(async (host, path) => {
-      const verdict = await this.#parts.probe(host, path);
+    this.#binary = await this.vmm.findBinary(async (host, path, arch) => {
+      const verdict = await this.#parts.probe(host, path, arch);
       this.#version = verdict.version;
       return verdict;
     });

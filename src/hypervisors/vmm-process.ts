@@ -1,8 +1,8 @@
-import { chownSync, closeSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, closeSync, constants, openSync, rmSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
 import { assetPath } from '../config/assets.ts';
-import { type HostFacts, readHostFacts } from '../config/host.ts';
+import { type GuestArch, type HostFacts, readHostFacts } from '../config/host.ts';
 import { enterCgroup } from '../confinement/cgroup.ts';
 import { confine, readConfinement } from '../confinement/confinement.ts';
 import {
@@ -59,14 +59,24 @@ export class VmmProcess {
   }
 
   /** @throws {VmError} HYPERVISOR_NOT_FOUND or HYPERVISOR_TOO_OLD, in the probe's words */
-  async findBinary(probe: (host: HostFacts, path?: string) => Promise<HostVerdict>): Promise<string> {
-    return usableBinary(await probe(await readHostFacts(), assetPath(this.#context.config, 'hypervisor')));
+  async findBinary(
+    probe: (host: HostFacts, path: string | undefined, arch: GuestArch | undefined) => Promise<HostVerdict>,
+  ): Promise<string> {
+    const { config } = this.#context;
+    return usableBinary(await probe(await readHostFacts(), assetPath(config, 'hypervisor'), config.arch));
   }
 
   /** Makes the files of a plan. They must not exist: the folder is new. @throws {VmError} IO */
   async writeFiles(plan: LaunchPlan): Promise<void> {
     for (const { path, content, mode } of plan.files) {
-      orIo(path, "can't write", () => writeNew(path, content, mode));
+      orIo(path, "can't write", () => write(path, constants.O_CREAT | constants.O_EXCL, content, mode));
+    }
+  }
+
+  /** Gives the files of a plan, which a VMM may have written to, what they began with. @throws {VmError} IO */
+  async renewFiles(plan: LaunchPlan): Promise<void> {
+    for (const { path, content } of plan.files) {
+      orIo(path, "can't write", () => write(path, constants.O_TRUNC | constants.O_NOFOLLOW, content));
     }
   }
 
@@ -257,8 +267,8 @@ export class VmmProcess {
   }
 }
 
-function writeNew(path: string, content: string, mode: number): void {
-  const fd = openSync(path, 'wx', mode);
+function write(path: string, flags: number, content: string, mode?: number): void {
+  const fd = openSync(path, constants.O_WRONLY | flags, mode);
   try {
     writeFileSync(fd, content);
   } finally {

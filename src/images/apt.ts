@@ -1,5 +1,6 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { GuestArch } from '../config/host.ts';
 import { VmError } from '../errors.ts';
 import { runTool, type ToolOptions, type ToolResult } from './host-tool.ts';
 import { type DebianPackage, dependencies, type PackageSource } from './package-source.ts';
@@ -19,17 +20,20 @@ export const hostSource: PackageSource = sourceOf({ options: [] }, true);
 
 /**
  * Fetches the lists of the host's package sources into a folder, which needs no root.
+ * @param arch packages of another architecture than the host's, which dpkg need not know of
  * @throws {VmError} HOST_MISSING, ABORTED; IMAGE_BUILD_FAILED with apt's words
  */
-export async function freshSource(folder: string, signal?: AbortSignal): Promise<PackageSource> {
+export async function freshSource(folder: string, signal?: AbortSignal, arch?: GuestArch): Promise<PackageSource> {
   const state = join(folder, 'state');
   const cache = join(folder, 'cache');
   await mkdir(join(state, 'lists', 'partial'), { recursive: true });
   await mkdir(join(cache, 'archives', 'partial'), { recursive: true });
-  const options = [`Dir::State=${state}`, 'Dir::State::status=/var/lib/dpkg/status', `Dir::Cache=${cache}`].flatMap(
-    (option) => ['-o', option],
-  );
-  const lists = { options };
+  // What is installed here says nothing of another architecture.
+  const installed = arch === undefined ? '/var/lib/dpkg/status' : join(state, 'status');
+  if (arch !== undefined) await writeFile(installed, '');
+  const settings = [`Dir::State=${state}`, `Dir::State::status=${installed}`, `Dir::Cache=${cache}`];
+  if (arch !== undefined) settings.push(`APT::Architecture=${arch}`, `APT::Architectures=${arch}`);
+  const lists = { options: settings.flatMap((option) => ['-o', option]) };
   const result = await apt('apt-get', lists, ['update'], { signal });
   if (result.exitCode !== 0) throw failed('the package lists cannot be fetched', result);
   return sourceOf(lists, false);

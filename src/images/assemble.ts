@@ -1,8 +1,9 @@
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { GuestArch } from '../config/host.ts';
 import { VmError } from '../errors.ts';
 import { describeBytes } from './file-record.ts';
-import { hostArchitecture } from './host-architecture.ts';
+import { architectureOf } from './host-architecture.ts';
 import { runTool } from './host-tool.ts';
 import { type GuestImage, type ImageManifest, manifestVersion, type PackageRecord } from './image.ts';
 import { makeInitrd } from './initrd.ts';
@@ -15,6 +16,8 @@ import { unpackFile } from './unpack-file.ts';
 /** What a guest is put together from. */
 export interface GuestParts {
   name: string;
+  /** default: the host's */
+  arch?: GuestArch | undefined;
   /** stands for everything else that is here */
   key: string;
   kernel: {
@@ -28,6 +31,8 @@ export interface GuestParts {
   moduleFolder: string;
   /** path of a static busybox for this architecture */
   busybox: string;
+  /** path of one with the same applets that runs on this host, where that one does not */
+  ownBusybox?: string | undefined;
   agent: Buffer;
   /** the packages that it comes from */
   packages: PackageRecord[];
@@ -45,15 +50,18 @@ export async function assembleGuest(
   replace: boolean,
 ): Promise<GuestImage> {
   scope.report({ phase: 'initrd', message: 'putting the guest together' });
-  const { agent, busybox, moduleFolder, kernel } = parts;
+  const { agent, moduleFolder, kernel } = parts;
+  const { linux, debian } = architectureOf(parts.arch);
+  const busybox = await readFile(parts.busybox);
+  const applets = await listApplets(parts.ownBusybox ?? parts.busybox, scope);
   const decompress = (path: string): Promise<Buffer> => unpackFile(path, scope);
   const names = [...recipe.bootModules, ...recipe.lateModules, ...recipe.otherModules];
   const modules = await resolveModules(moduleFolder, names, decompress);
   const bootModules = (await resolveModules(moduleFolder, recipe.bootModules, decompress)).map(({ name }) => name);
   const initrd = makeInitrd({
     agent,
-    busybox: await readFile(busybox),
-    applets: await listApplets(busybox, scope),
+    busybox,
+    applets: parts.ownBusybox === undefined ? applets : applets.filter((applet) => isIn(busybox, applet)),
     kernelRelease: kernel.release,
     modules,
     bootModules,
@@ -63,12 +71,12 @@ export async function assembleGuest(
   const manifest: ImageManifest = {
     schemaVersion: manifestVersion,
     name: parts.name,
-    architecture: hostArchitecture().linux,
+    architecture: linux,
     key: parts.key,
     recipe: recipeHash,
     kernelRelease: kernel.release,
     kernelFormat: kernel.elf === undefined ? 'image' : 'elf',
-    commandLine: [...recipe.commandLine],
+    commandLine: [...recipe.commandLine, ...recipe.commandLineOf[debian]],
     packages: parts.packages,
     inputs: { agent: describeBytes(agent) },
     files: {
@@ -90,13 +98,18 @@ export async function assembleGuest(
   return storeImage(cacheFolder, made, manifest, replace);
 }
 
-/** Asks the guest's busybox, which runs on the host as well: it is static and of the same architecture. */
+/** Asks the guest's busybox, which runs on the host as well, being static, or one with the same applets. */
 async function listApplets(busybox: string, scope: BuildScope): Promise<string[]> {
   const { stdout, exitCode, errors } = await runTool(busybox, ['--list-full'], { signal: scope.signal });
   const applets = stdout.split('\n').filter((line) => /^(usr\/)?s?bin\/[^/]+$/.test(line));
   if (exitCode !== 0 || applets.length === 0)
     throw new VmError('IMAGE_BUILD_FAILED', 'busybox does not list its applets', { log: errors });
   return applets;
+}
+
+/** Whether an applet's name is among a busybox' own texts. */
+function isIn(busybox: Buffer, applet: string): boolean {
+  return busybox.includes(`\0${applet.slice(applet.lastIndexOf('/') + 1)}\0`);
 }
 
 async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {

@@ -1,9 +1,11 @@
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { GuestArch } from '../config/host.ts';
 import { VmError } from '../errors.ts';
 import { assembleGuest } from './assemble.ts';
 import { sha256 } from './file-record.ts';
-import { defaultImageName, manifestVersion, type BuildEvent, type GuestImage, type PackageRecord } from './image.ts';
+import { architectureOf } from './host-architecture.ts';
+import { defaultGuestName, manifestVersion, type BuildEvent, type GuestImage, type PackageRecord } from './image.ts';
 import { unpackKernel } from './kernel.ts';
 import { checkedMirror, type MirrorOptions, mirrorOfEnvironment } from './mirror/mirror.ts';
 import {
@@ -23,6 +25,8 @@ export interface BuildOptions {
   cacheFolder: string;
   /** the guest agent's program, for the guest's architecture */
   agentPath: string;
+  /** architecture of the guest, where it is not the host's; its image is called `default-ARCH` */
+  arch?: GuestArch | undefined;
   onEvent?: ((event: BuildEvent) => void) | undefined;
   signal?: AbortSignal | undefined;
   /** make it again although it is there */
@@ -54,10 +58,10 @@ export async function buildDefaultImage(options: BuildOptions): Promise<GuestIma
   });
   const scope: BuildScope = { scratch, signal, mirror, report: (event) => options.onEvent?.(event) };
   try {
-    const packages = await resolvePackages(scope);
-    const key = imageKey(packages, agent);
-    const known = force ? undefined : await cachedImage(cacheFolder, defaultImageName, key);
-    const image = known ?? (await build(cacheFolder, packages, agent, scope, force));
+    const packages = await resolvePackages(scope, options.arch);
+    const guest = { name: defaultGuestName(options.arch), arch: options.arch, agent };
+    const known = force ? undefined : await cachedImage(cacheFolder, guest.name, imageKey(packages, guest));
+    const image = known ?? (await build(cacheFolder, packages, guest, scope, force));
     scope.report({ phase: 'done', message: image.folder });
     return image;
   } catch (reason) {
@@ -67,24 +71,34 @@ export async function buildDefaultImage(options: BuildOptions): Promise<GuestIma
   }
 }
 
+/** The guest that is built. */
+interface WantedGuest {
+  name: string;
+  arch: GuestArch | undefined;
+  agent: Buffer;
+}
+
 /** Decides the image's content: all inputs, and what is done with them. */
-function imageKey({ kernel, busybox }: GuestPackages, agent: Buffer): string {
-  return sha256(
-    JSON.stringify([manifestVersion, recipeHash, process.arch, kernel.sha256, busybox.sha256, sha256(agent)]),
-  );
+function imageKey({ kernel, busybox, ownBusybox }: GuestPackages, { arch, agent }: WantedGuest): string {
+  const parts = [manifestVersion, recipeHash, architectureOf(arch).node, kernel.sha256, busybox.sha256, sha256(agent)];
+  return sha256(JSON.stringify(ownBusybox === undefined ? parts : [...parts, ownBusybox.package.sha256]));
 }
 
 async function build(
   cacheFolder: string,
   wanted: GuestPackages,
-  agent: Buffer,
+  guest: WantedGuest,
   scope: BuildScope,
   force: boolean,
 ): Promise<GuestImage> {
-  const store = join(cacheFolder, '.packages');
+  // One for each architecture: what one build needs no more, another may.
+  const store = join(cacheFolder, guest.arch === undefined ? '.packages' : `.packages-${guest.arch}`);
   const { packages, kernelFile, busyboxFile } = await obtainBoth(wanted, store, scope);
   const kernelFolder = await unpackPackage(kernelFile, packages.kernel.name, scope);
   const busyboxFolder = await unpackPackage(busyboxFile, packages.busybox.name, scope);
+  const own = packages.ownBusybox;
+  const ownFile = own && (await obtainPackage(own.package, own.source, store, scope));
+  const ownFolder = ownFile && (await unpackPackage(ownFile, packages.busybox.name, scope));
 
   const modules = await firstThere(kernelFolder, 'usr/lib/modules', 'lib/modules');
   const kernelRelease = await onlyEntry(modules);
@@ -96,17 +110,24 @@ async function build(
     size,
   }));
   const parts = {
-    name: defaultImageName,
-    key: imageKey(packages, agent),
+    name: guest.name,
+    arch: guest.arch,
+    key: imageKey(packages, guest),
     kernel: { image, elf: unpackKernel(image), release: kernelRelease },
     moduleFolder: join(modules, kernelRelease),
-    busybox: await firstThere(busyboxFolder, 'usr/bin/busybox', 'bin/busybox'),
-    agent,
+    busybox: await busyboxIn(busyboxFolder),
+    ...(ownFolder === undefined ? {} : { ownBusybox: await busyboxIn(ownFolder) }),
+    agent: guest.agent,
     packages: records,
   };
   const stored = await assembleGuest(cacheFolder, parts, scope, force);
-  await prunePackages(store, new Set([packages.kernel.sha256, packages.busybox.sha256]));
+  const used = [packages.kernel, packages.busybox, ...(own === undefined ? [] : [own.package])];
+  await prunePackages(store, new Set(used.map(({ sha256: hash }) => hash)));
   return stored;
+}
+
+function busyboxIn(folder: string): Promise<string> {
+  return firstThere(folder, 'usr/bin/busybox', 'bin/busybox');
 }
 
 /** Gets both packages. The host's lists may be older than the mirror: then what they name is gone, and fresh lists know better. */
@@ -126,7 +147,7 @@ async function obtainBoth(
     return await obtain(wanted);
   } catch (reason) {
     if (!(reason instanceof VmError) || reason.code !== 'IMAGE_BUILD_FAILED' || !wanted.source.mayBeOld) throw reason;
-    const fresh = await resolvePackages(scope, true).catch(() => undefined);
+    const fresh = await resolvePackages(scope, undefined, true).catch(() => undefined);
     scope.signal?.throwIfAborted();
     if (
       fresh === undefined ||

@@ -1,8 +1,15 @@
+import type { GuestArch } from '../config/host.ts';
+
 /** The newest layout of an image's manifest. */
 export const manifestVersion = 1;
 
 /** Name of the image that is used when the user names no kernel. */
 export const defaultImageName = 'default';
+
+/** Name of the default guest of an architecture; without one, of the host's. */
+export function defaultGuestName(arch: GuestArch | undefined): string {
+  return arch === undefined ? defaultImageName : `${defaultImageName}-${arch}`;
+}
 
 /** Name of the image with the host's own kernel, and what stands for that kernel in a configuration. */
 export const hostImageName = 'host';

@@ -1,19 +1,30 @@
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { GuestArch } from '../config/host.ts';
 import { VmError } from '../errors.ts';
 import { freshSource, hostSource } from './apt.ts';
 import { unpackDeb } from './deb.ts';
 import { describeFile } from './file-record.ts';
-import { hostArchitecture } from './host-architecture.ts';
+import { architectureOf } from './host-architecture.ts';
 import type { BuildEvent } from './image.ts';
 import { type MirrorOptions, openMirror } from './mirror/mirror.ts';
 import type { DebianPackage, PackageSource } from './package-source.ts';
+
+const busyboxPackage = 'busybox-static';
+
+/** A package and where it is to be had. */
+interface FoundPackage {
+  package: DebianPackage;
+  source: PackageSource;
+}
 
 /** The two packages that the default guest is made of. */
 export interface GuestPackages {
   kernel: DebianPackage;
   busybox: DebianPackage;
   source: PackageSource;
+  /** busybox for this host, where the guest's does not run here: Debian's have the same applets on every architecture */
+  ownBusybox?: FoundPackage;
 }
 
 /** What the steps of a build share. `scratch` is a folder that is removed afterwards. */
@@ -27,49 +38,75 @@ export interface BuildScope {
 
 /**
  * Looks the packages up: in the host's lists, or in fresh ones when the host has none; on a mirror when one is named, or the host has no apt.
+ * @param arch of the guest, where it is not the host's: the host has no lists of it
  * @param fresh fetch the lists again in any case
  * @throws {VmError} HOST_MISSING, ABORTED, TIMEOUT, IMAGE_BUILD_FAILED
  */
-export async function resolvePackages(scope: BuildScope, fresh = false): Promise<GuestPackages> {
+export async function resolvePackages(scope: BuildScope, arch?: GuestArch, fresh = false): Promise<GuestPackages> {
   scope.report({ phase: 'resolve', message: 'looking up the packages' });
-  if (scope.mirror !== undefined) return fromMirror(scope.mirror, scope);
-  let known: GuestPackages | undefined;
+  if (scope.mirror !== undefined) return fromMirror(scope.mirror, scope, arch);
   try {
-    known = fresh ? undefined : await lookUp(hostSource, scope);
+    return await fromApt(scope, arch, fresh);
   } catch (error) {
-    const { code } = VmError.from(error);
-    if (code !== 'HOST_MISSING') throw error;
-    return fromMirror({}, scope, VmError.from(error));
+    const reason = VmError.from(error);
+    if (reason.code !== 'HOST_MISSING') throw error;
+    return fromMirror({}, scope, arch, reason);
   }
+}
+
+async function fromApt(scope: BuildScope, arch: GuestArch | undefined, fresh: boolean): Promise<GuestPackages> {
+  const known = fresh || arch !== undefined ? undefined : await lookUp(hostSource, scope);
   if (known !== undefined) return known;
-  scope.report({ phase: 'resolve', message: 'fetching the package lists' });
-  const folder = await mkdtemp(join(scope.scratch, 'lists-'));
-  return (
-    (await lookUp(await freshSource(folder, scope.signal), scope)) ?? lacking('the package sources of this host have')
-  );
+  const who = 'the package sources of this host have';
+  const found = (await lookUp(await freshLists(scope, arch), scope, arch)) ?? lacking(who, arch);
+  if (arch === undefined) return found;
+  const own = (await busyboxOf(hostSource, scope)) ?? (await busyboxOf(await freshLists(scope), scope));
+  return { ...found, ownBusybox: own ?? lacking(who, undefined) };
+}
+
+async function freshLists({ scratch, signal, report }: BuildScope, arch?: GuestArch): Promise<PackageSource> {
+  report({ phase: 'resolve', message: 'fetching the package lists' });
+  return freshSource(await mkdtemp(join(scratch, 'lists-')), signal, arch);
 }
 
 /** @param without why apt is not used */
-async function fromMirror(mirror: MirrorOptions, scope: BuildScope, without?: VmError): Promise<GuestPackages> {
-  const source = await openMirror(mirror, scope, without);
-  return (await lookUp(source, scope)) ?? lacking('the mirror has');
+async function fromMirror(
+  mirror: MirrorOptions,
+  scope: BuildScope,
+  arch: GuestArch | undefined,
+  without?: VmError,
+): Promise<GuestPackages> {
+  const source = await openMirror(mirror, scope, without, arch);
+  const found = (await lookUp(source, scope, arch)) ?? lacking('the mirror has', arch);
+  if (arch === undefined) return found;
+  const own = await busyboxOf(await openMirror(mirror, scope, without), scope);
+  return { ...found, ownBusybox: own ?? lacking('the mirror has', undefined) };
 }
 
-function lacking(who: string): never {
-  const { kernelPackage } = hostArchitecture();
-  throw new VmError('IMAGE_BUILD_FAILED', `${who} no ${kernelPackage} or no busybox-static`, {
+function lacking(who: string, arch: GuestArch | undefined): never {
+  const { kernelPackage, debian } = architectureOf(arch);
+  throw new VmError('IMAGE_BUILD_FAILED', `${who} no ${kernelPackage} or no busybox-static for ${debian}`, {
     advice:
       "Debian's own sources have both: build the image on Debian 12 or newer, or give a kernel and an initrd of your own.",
   });
 }
 
-async function lookUp(source: PackageSource, { signal }: BuildScope): Promise<GuestPackages | undefined> {
-  const meta = await source.find(hostArchitecture().kernelPackage, signal);
+async function lookUp(
+  source: PackageSource,
+  { signal }: BuildScope,
+  arch?: GuestArch,
+): Promise<GuestPackages | undefined> {
+  const meta = await source.find(architectureOf(arch).kernelPackage, signal);
   const kernelName = meta?.depends.find((name) => /^linux-image-\d/.test(name));
   if (kernelName === undefined) return undefined;
   const kernel = await source.find(kernelName, signal);
-  const busybox = await source.find('busybox-static', signal);
+  const busybox = await source.find(busyboxPackage, signal);
   return kernel && busybox && { kernel, busybox, source };
+}
+
+async function busyboxOf(source: PackageSource, { signal }: BuildScope): Promise<FoundPackage | undefined> {
+  const found = await source.find(busyboxPackage, signal);
+  return found && { package: found, source };
 }
 
 /**

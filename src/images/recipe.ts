@@ -1,3 +1,4 @@
+import type { GuestArch } from '../config/host.ts';
 import { sha256 } from './file-record.ts';
 
 /** Raised when the builder's code puts the same inputs together in another way. */
@@ -52,15 +53,22 @@ const commandLine: readonly string[] = [
   'panic=-1',
   // The kernel's own tests of its ciphers: more than half of all instructions of the boot.
   'cryptomgr.notests',
-  // A busy host makes the test of the timer interrupt fail for no reason.
-  'no_timer_check',
-  // A guest with one CPU would patch each lock out of the kernel, and back in when a second CPU is plugged.
-  'noreplace-smp',
   'random.trust_cpu=on',
   // 4 MiB of bounce buffers for devices without 64-bit DMA, in blocks of 2 KiB, instead of 64 MiB: these are zeroed at boot.
   'swiotlb=2048',
   `initcall_blacklist=${skippedSteps.join(',')}`,
 ];
+
+/** Those that one architecture has. */
+const commandLineOf: Readonly<Record<GuestArch, readonly string[]>> = {
+  amd64: [
+    // A busy host makes the test of the timer interrupt fail for no reason.
+    'no_timer_check',
+    // A guest with one CPU would patch each lock out of the kernel, and back in when a second CPU is plugged.
+    'noreplace-smp',
+  ],
+  arm64: [],
+};
 
 const folders: readonly (readonly [path: string, mode: number])[] = [
   ['bin', 0o755],
@@ -102,9 +110,10 @@ export const recipe: {
   lateModules: typeof lateModules;
   otherModules: typeof otherModules;
   commandLine: typeof commandLine;
+  commandLineOf: typeof commandLineOf;
   folders: typeof folders;
   texts: typeof texts;
-} = { codeVersion, bootModules, lateModules, otherModules, commandLine, folders, texts };
+} = { codeVersion, bootModules, lateModules, otherModules, commandLine, commandLineOf, folders, texts };
 
 /** SHA-256 of the recipe: an image of another recipe is out of date. */
 export const recipeHash: string = sha256(JSON.stringify(recipe));

@@ -80,7 +80,7 @@ export async function cloneToBe(template: string, split: SplitOptions): Promise<
   const restoreFrom = store.dataFolder(template, manifest);
   const [confinement, verdict] = await Promise.all([
     chooseConfinement(module, split.confinement, split.onEvent),
-    module.probe(host, config.hypervisorPath),
+    module.probe(host, config.hypervisorPath, config.arch),
     checkFiles(manifest, restoreFrom),
   ]);
   requireSameVersions(manifest, verdict.version);

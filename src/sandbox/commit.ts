@@ -67,6 +67,7 @@ export async function commitVm(
         source,
         name,
         asRoot: true,
+        arch: held.context.config.arch,
         config: { ...held.imageConfig, ...config },
         identity: `VM ${held.name}`,
         maxBytes,

@@ -3,7 +3,8 @@ import { assetPath } from '../config/assets.ts';
 import { agentBinary } from '../config/package-files.ts';
 import { VmError } from '../errors.ts';
 import { TemplateStore } from '../factory/template-store.ts';
-import { defaultImageName, type GuestImage, hostImageName } from '../images/image.ts';
+import { defaultGuests } from '../images/default-guest.ts';
+import { type GuestImage, hostImageName } from '../images/image.ts';
 import { pruneKernelFiles } from '../images/kernel-elf.ts';
 import { imagesMeant, removeImage } from '../images/remove.ts';
 import { findImage, listImages } from '../images/store.ts';
@@ -26,7 +27,9 @@ export async function listImageUse(): Promise<ImageInUse[]> {
   const images = await listImages(cache);
   // Without the agent no image is current, and none is made for it either.
   const current = await Promise.all(
-    [defaultImageName, hostImageName].map((name) => findImage(cache, name, agentBinary).catch(() => undefined)),
+    [...defaultGuests(), { name: hostImageName, agentPath: agentBinary }].map(({ name, agentPath }) =>
+      findImage(cache, name, agentPath).catch(() => undefined),
+    ),
   );
   const kernels = [...(await kernelsByVm()), ...(await kernelsByTemplate())];
   return images.map((image) => ({

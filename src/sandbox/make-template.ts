@@ -79,7 +79,7 @@ export async function makeTemplate(options: TemplateOptions): Promise<TemplateMa
     try {
       const saved = await bootAndSave(prepared, split, draft, { report, call, setup });
       const { module, accel, image, imageConfig, config } = prepared;
-      const vmmVersion = (await module.probe(prepared.host, config.hypervisorPath)).version;
+      const vmmVersion = (await module.probe(prepared.host, config.hypervisorPath, config.arch)).version;
       const manifest = await draft.publish({
         createdAt: new Date().toISOString(),
         version: packageVersion(),

@@ -40,7 +40,7 @@ export async function planVm(options: VmOptions = {}): Promise<PlannedVm> {
     split.onEvent({ type: 'phase', phase, message, elapsedMs: 0 }),
   );
   const { module, config, host, at } = prepared;
-  const binary = usableBinary(await module.probe(host, assetPath(config, 'hypervisor')));
+  const binary = usableBinary(await module.probe(host, assetPath(config, 'hypervisor'), config.arch));
   const name = split.name ?? madeUpName();
   const record = {
     schema: 1 as const,

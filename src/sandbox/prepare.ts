@@ -2,17 +2,20 @@ import { isAbsolute } from 'node:path';
 import { assetPath } from '../config/assets.ts';
 import { checkAssets } from '../config/check-assets.ts';
 import { completeConfig, type DefaultGuest } from '../config/complete.ts';
-import { type HostFacts, readHostFacts } from '../config/host.ts';
+import { type GuestArch, type HostFacts, readHostFacts } from '../config/host.ts';
+import { kernelArch } from '../config/kernel-arch.ts';
+import { isUefi } from '../config/uefi.ts';
 import { agentBinary } from '../config/package-files.ts';
 import { deserializeParams, type Param } from '../config/kernel-params.ts';
 import type { HypervisorConfig, VmConfigInput } from '../config/vm-config.ts';
 import type { ConfinementLevel } from '../confinement/level.ts';
 import { VmError } from '../errors.ts';
-import { type AccelChoice, decideAccel, type KvmVerdict } from '../hypervisors/accel.ts';
+import { accelOfForeign, type AccelChoice, decideAccel, type KvmVerdict } from '../hypervisors/accel.ts';
 import type { HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import { buildDefaultImage, type BuildOptions } from '../images/build.ts';
-import { defaultImageName, type GuestImage } from '../images/image.ts';
+import { type DefaultGuestOf, defaultGuestOf } from '../images/default-guest.ts';
+import type { GuestImage } from '../images/image.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
 import { findImage } from '../images/store.ts';
 import { type Places, places } from '../state/paths.ts';
@@ -20,7 +23,7 @@ import { chooseConfinement } from './choose-confinement.ts';
 import type { Phase } from './events.ts';
 import { tryKvm } from './kvm-trial.ts';
 import { givenConfig } from './given-config.ts';
-import { requireUnpackable, rootTypeParams } from './root-image.ts';
+import { requireSameArchitecture, requireUnpackable, rootTypeParams } from './root-image.ts';
 import { type Scratch, scratchParams } from './scratch.ts';
 import { withSharing } from './sharing.ts';
 import type { SplitOptions } from './vm-options.ts';
@@ -52,9 +55,13 @@ export async function prepare(
   const [at, host] = [places(), await readHostFacts()];
   const { input: given, stored, usesHostKernel } = await givenConfig(options.config, at);
   const shared = await withSharing(given, options.devices, module.fields);
-  const facts = { fields: module.fields, host };
+  const kernel = assetPath(shared, 'kernel');
+  const facts = { fields: module.fields, host, kernelArch: kernel === undefined ? undefined : kernelArch(kernel) };
   const needsGuest = module.bootsGuest && lacksGuest(shared);
   const checked = completeConfig(shared, facts, needsGuest ? standIn : undefined);
+  const { arch } = checked;
+  requireSameArchitecture(stored, arch);
+  const byUefi = [assetPath(shared, 'firmware'), ...checked.pflash].some((file) => file !== undefined && isUefi(file));
   const input = module.bootsElf === true ? await withElfKernel(shared, at, options, report) : shared;
   const root = needsGuest ? assetPath(input, 'image') : undefined;
   const unpacked = module.unpacksImage === true ? assetPath(input, 'image') : undefined;
@@ -62,21 +69,22 @@ export async function prepare(
   const { scratch } = options;
   if (scratch !== undefined && root === undefined) throw noPlaceForScratch(module);
   const rootType = root === undefined ? [] : await rootTypeParams(root, input.kernelParams ?? []);
-  const image = needsGuest ? await guestOf(usesHostKernel, at, options, report) : undefined;
+  if (usesHostKernel && arch !== undefined) throw hostKernelIsOther(host, arch);
+  const guest = needsGuest ? defaultGuestOf(arch) : undefined;
+  const image = guest && (await guestOf(guest, usesHostKernel, at, options, report));
   const layer = scratch === undefined ? [] : scratchParams(scratch, checked.memoryMiB);
-  const config = completeConfig(input, facts, image && bootable(image, module, [...rootType, ...layer]));
+  const config = completeConfig(input, facts, image && bootable(image, module, byUefi, [...rootType, ...layer]));
   await checkAssets(config, options.call.signal);
   const confinement = await chooseConfinement(module, options.confinement, options.onEvent);
   const [name, imageConfig] = [stored?.name ?? image?.name, stored?.config];
   const decided = { at, host, module, config, image: name, imageConfig, scratch, confinement };
   if (module.accels.length === 0) return { ...decided, accel: 'tcg' };
   const trial = (): Promise<KvmVerdict> => tryKvm(decided, options.call);
-  const { accel, notice } = await decideAccel(
-    choiceFor(module, config.accel),
-    host,
-    config.disableNestingChecks,
-    trial,
-  );
+  const choice = choiceFor(module, config.accel);
+  const { accel, notice } =
+    arch === undefined
+      ? await decideAccel(choice, host, config.disableNestingChecks, trial)
+      : accelOfForeign(choice, host, arch);
   if (notice !== undefined) options.onEvent({ type: 'notice', message: notice });
   return { ...decided, accel };
 }
@@ -102,6 +110,13 @@ function lacksGuest({ kernel, initrd, customAssets }: VmConfigInput): boolean {
   return [kernel, initrd, customAssets?.kernel, customAssets?.initrd].every((part) => part === undefined);
 }
 
+function hostKernelIsOther(host: HostFacts, arch: GuestArch): VmError {
+  return new VmError('INVALID_CONFIG', `the host's kernel is for ${host.arch}, but the guest is to be of ${arch}`, {
+    field: 'kernel',
+    advice: `Leave \`kernel\` out for the default guest of ${arch}.`,
+  });
+}
+
 /** Only our own boot initrd lays a writable layer over an image. */
 function noPlaceForScratch({ type, bootsGuest }: HypervisorModule): VmError {
   if (!bootsGuest)
@@ -120,6 +135,7 @@ function noPlaceForScratch({ type, bootsGuest }: HypervisorModule): VmError {
 
 /** The default guest, which is only made when it isn't there; or that with the host's kernel, whose parts are looked at each time. */
 async function guestOf(
+  { name, agentPath, arch }: DefaultGuestOf,
   usesHostKernel: boolean,
   at: Places,
   options: SplitOptions,
@@ -127,24 +143,29 @@ async function guestOf(
 ): Promise<GuestImage> {
   const build: BuildOptions = {
     cacheFolder: at.images,
-    agentPath: agentBinary,
+    agentPath,
+    arch,
     onEvent: (event) => options.onEvent({ type: 'image', event }),
     signal: options.call.signal,
   };
   if (usesHostKernel) return (await import('../images/host-guest.ts')).buildHostGuest(build);
-  const found = await findImage(at.images, defaultImageName, agentBinary);
+  const found = await findImage(at.images, name, agentPath);
   if (found !== undefined) return found;
-  report('image', 'building the default guest');
+  report('image', `building the default guest${arch === undefined ? '' : ` of ${arch}`}`);
   return buildDefaultImage(build);
 }
 
-/** What of the default guest is booted; the parameters about the user's root image stand behind its own. */
+/**
+ * What of the default guest is booted; the parameters about the user's root image stand behind its own.
+ * @param byUefi UEFI starts the kernel: it takes a distribution's file, which is an EFI program as well, and no other
+ */
 function bootable(
   { kernel: unpacked, bzImage, initrd, manifest }: GuestImage,
   { bzImageOnly }: HypervisorModule,
+  byUefi: boolean,
   rootType: readonly Param[],
 ): DefaultGuest {
-  const kernel = bzImageOnly === true ? (bzImage ?? unpacked) : unpacked;
+  const kernel = bzImageOnly === true || byUefi ? (bzImage ?? unpacked) : unpacked;
   return { kernel, initrd, kernelParams: [...deserializeParams(manifest.commandLine), ...rootType] };
 }
 

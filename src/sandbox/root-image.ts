@@ -1,8 +1,10 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
 import { fileError } from '../config/file-error.ts';
+import type { GuestArch } from '../config/host.ts';
 import type { Param } from '../config/kernel-params.ts';
 import { VmError } from '../errors.ts';
+import { architectureOf } from '../images/host-architecture.ts';
 import { defaultImageName } from '../images/image.ts';
 import { diskHeadBytes, diskTypes, fileSystemOf, hasPartitions, isQcow2 } from '../images/roots/disk-type.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
@@ -37,6 +39,8 @@ export interface StoredImage {
   /** absolute path of the root file system; undefined for the default guest, which is one by itself */
   file: string | undefined;
   config: RootConfig | undefined;
+  /** whose programs are in it; undefined for the default guest, which there is for each */
+  architecture?: 'x86_64' | 'aarch64' | undefined;
 }
 
 /**
@@ -47,12 +51,34 @@ export async function storedImage(store: string, image: unknown): Promise<Stored
   if (typeof image !== 'string' || image === '' || image.startsWith('/')) return undefined;
   if (image === defaultImageName) return { name: image, file: undefined, config: undefined };
   const found = await findRoot(store, image);
-  if (found !== undefined) return { name: found.name, file: found.file, config: found.manifest.config };
+  if (found !== undefined) {
+    const { config, architecture } = found.manifest;
+    return { name: found.name, file: found.file, config, architecture };
+  }
   throw new VmError('IMAGE_NOT_FOUND', `there is no image ${image}`, {
     field: 'image',
     advice:
       '`polyvisor image ls` lists the images; `polyvisor image import` makes one. A command of the default guest comes after `--`.',
   });
+}
+
+/**
+ * Refuses an image with programs of another architecture than the guest's.
+ * @param arch the guest's, where it is not the host's
+ * @throws {VmError} INVALID_CONFIG
+ */
+export function requireSameArchitecture(stored: StoredImage | undefined, arch: GuestArch | undefined): void {
+  if (stored?.architecture === undefined) return;
+  const { linux } = architectureOf(arch);
+  if (stored.architecture === linux) return;
+  throw new VmError(
+    'INVALID_CONFIG',
+    `the image ${stored.name} is for ${stored.architecture}, but the guest is of ${linux}`,
+    {
+      field: 'image',
+      advice: 'Leave `arch` and `machineType` out, or name the path of a disk with programs for the guest.',
+    },
+  );
 }
 
 /**

@@ -125,7 +125,8 @@ export async function vmOfSnapshot(folder: string, options: RestoreOptions): Pro
 /** As the program says it that is found now: the one that runs is the same, unless it was replaced since. */
 async function versionOf({ hypervisor, context }: HeldVm): Promise<string | undefined> {
   const module = await loadDriver(hypervisor.type);
-  return (await module.probe(await readHostFacts(), context.config.hypervisorPath)).version;
+  const { hypervisorPath, arch } = context.config;
+  return (await module.probe(await readHostFacts(), hypervisorPath, arch)).version;
 }
 
 /** @returns whether the folder was made */

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { type Command, Option } from 'commander';
+import type { GuestArch } from '../../config/host.ts';
 import type { BackingFile } from '../../images/roots/disk.ts';
 import { newCommand } from '../command.ts';
 import { interruptible } from '../interrupts.ts';
@@ -8,6 +9,7 @@ import { print, printJson } from '../output.ts';
 import { openProgress } from '../progress.ts';
 
 interface ImportFlags {
+  arch?: GuestArch;
   ref?: string;
   backing?: BackingFile;
   maxSize?: number;
@@ -36,6 +38,9 @@ export function importCommand(): Command {
       ).argParser(backingFile),
     )
     .addOption(
+      new Option('--arch <arch>', "for guests of this architecture (default: this host's)").choices(['amd64', 'arm64']),
+    )
+    .addOption(
       new Option('--max-size <size>', 'most bytes of all files, such as 8G (default: 64G)').argParser(byteCount),
     )
     .option('-q, --quiet', 'no progress on stderr')
@@ -44,9 +49,9 @@ export function importCommand(): Command {
       const { importImage } = await import('../../sandbox/root-images.ts');
       await interruptible(async ({ signal }) => {
         const progress = openProgress({ stream: process.stderr, quiet: flags.quiet === true });
-        const { ref, backing, maxSize: maxBytes } = flags;
+        const { ref, arch, backing, maxSize: maxBytes } = flags;
         const onEvent = progress.onImportEvent.bind(progress);
-        const options = { name, ref, backing, maxBytes, signal, onEvent };
+        const options = { name, ref, arch, backing, maxBytes, signal, onEvent };
         const made = await importImage(source, options).finally(() => progress.end());
         if (flags.json === true) printJson(made);
         else print(made.name);

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import type { ImageInUse } from '../../sandbox/images.ts';
 import type { RootImageInUse } from '../../sandbox/root-images.ts';
 import { mebibytes } from '../units.ts';
-import { agentBinary } from '../../config/package-files.ts';
+import type { GuestArch } from '../../config/host.ts';
 import { places } from '../../state/paths.ts';
 import { forEachName, newCommand } from '../command.ts';
 import { confirm } from '../confirm.ts';
@@ -32,6 +32,7 @@ export function image(): Command {
 }
 
 interface BuildFlags {
+  arch?: GuestArch;
   packages?: string[];
   suite?: string;
   mirror?: string;
@@ -48,6 +49,7 @@ function build(): Command {
   return newCommand('build', about, [
     'image build',
     'image build --force',
+    'image build --arch arm64',
     'image build --packages python3,git tools',
     'image build --mirror https://deb.debian.org/debian --suite bookworm',
   ])
@@ -55,6 +57,12 @@ function build(): Command {
     .argument('[name]', 'name of the image that is made of packages')
     .addOption(
       new Option('--packages <names>', 'Debian packages, with commas between them; repeatable').argParser(words),
+    )
+    .addOption(
+      new Option('--arch <arch>', "architecture of the default guest (default: this host's)").choices([
+        'amd64',
+        'arm64',
+      ]),
     )
     .option(
       '--suite <name>',
@@ -75,6 +83,7 @@ function build(): Command {
     .action(async (name: string | undefined, flags: BuildFlags, self: Command) => {
       const { packages, suite, mirror: url, mirrorSha256: sha256, keyring, force = false } = flags;
       if ((name === undefined) !== (packages === undefined)) self.error('error: a name and --packages go together');
+      if (name !== undefined && flags.arch !== undefined) self.error('error: --arch is for the default guest');
       const mirror = url ?? sha256 ?? keyring;
       if (name !== undefined && mirror !== undefined) self.error('error: a mirror is for the default guest alone');
       if (name === undefined && mirror === undefined && suite !== undefined)
@@ -90,10 +99,13 @@ function build(): Command {
             return flags.json === true ? printJson(made) : print(made.name);
           }
           const { buildDefaultImage } = await import('../../images/build.ts');
+          const { defaultGuestOf } = await import('../../images/default-guest.ts');
+          const { agentPath, arch } = defaultGuestOf(flags.arch);
           const onEvent = progress.onBuildEvent.bind(progress);
           const made = await buildDefaultImage({
             cacheFolder: places().images,
-            agentPath: agentBinary,
+            agentPath,
+            arch,
             onEvent,
             signal,
             force,

@@ -1,9 +1,12 @@
 import type { CustomAssets } from '../asset-type.ts';
-import { type FieldSpecs, flag, path, paths, text } from '../field-info.ts';
+import { choice, type FieldSpecs, flag, path, paths, text } from '../field-info.ts';
+import type { GuestArch } from '../host.ts';
 import type { Param } from '../kernel-params.ts';
 
 /** Fields about what is booted. */
 export interface BootConfig {
+  /** Architecture of the guest, where it is not the host's: then the VMM emulates it. */
+  readonly arch?: GuestArch | undefined;
   /** Kernel the VM boots: absolute path on the host. `Vm.create` also takes `host`: the host's own, with its modules. */
   readonly kernel: string;
   /** Parameters put after ours on the kernel command line. */
@@ -30,6 +33,12 @@ export interface BootConfig {
 }
 
 export const bootFields: FieldSpecs<BootConfig> = {
+  arch: {
+    type: choice('amd64', 'arm64'),
+    defaultNote: "the machine type's, or the kernel's, or the host's",
+    meaning:
+      "Architecture of the guest. One that is not the host's is emulated (TCG), with a default guest of its own.",
+  },
   kernel: {
     kataName: 'KernelPath',
     tomlKey: 'kernel',

@@ -1,3 +1,4 @@
+import { machineArch } from '../machine-arch.ts';
 import { broken, type Rule } from './rule.ts';
 
 const virtioFsNeedsDaemon: Rule = ({ config, input }) => {
@@ -20,9 +21,13 @@ const iommuNeedsQ35: Rule = ({ config }) => {
   throw broken('iommu', `iommu needs machineType q35, not ${config.machineType ?? 'the default'}`);
 };
 
-const rootPortsNeedQ35: Rule = ({ config }) => {
-  if (config.pcieRootPorts === undefined || isQ35(config.machineType)) return;
-  throw broken('pcieRootPorts', `pcieRootPorts needs machineType q35, not ${config.machineType ?? 'the default'}`);
+const rootPortsNeedPcie: Rule = ({ config }) => {
+  if (config.pcieRootPorts === undefined || isQ35(config.machineType) || machineArch(config.machineType) === 'arm64')
+    return;
+  throw broken(
+    'pcieRootPorts',
+    `pcieRootPorts needs machineType q35 or virt, not ${config.machineType ?? 'the default'}`,
+  );
 };
 
 // QEMU's versioned names of q35 are pc-q35-7.2 and the like.
@@ -35,5 +40,5 @@ export const deviceRules: readonly Rule[] = [
   virtioFsNeedsDaemon,
   vhostUserNeedsHugePages,
   iommuNeedsQ35,
-  rootPortsNeedQ35,
+  rootPortsNeedPcie,
 ];

@@ -1,5 +1,5 @@
 import { VmError } from '../../errors.ts';
-import type { HostFacts } from '../host.ts';
+import type { Arch, GuestArch, HostFacts } from '../host.ts';
 import type { HypervisorConfig, VmConfigInput } from '../vm-config.ts';
 
 /** What a rule looks at. */
@@ -12,6 +12,12 @@ export interface RuleFacts {
   readonly hypervisor: string;
   /** Most vCPUs that architecture and VMM take. */
   readonly mostVcpus: number;
+  /** The guest's. */
+  readonly arch: Arch;
+  /** That of the kernel that is named, where its file tells. */
+  readonly kernelArch: GuestArch | undefined;
+  /** Whether the VMM runs guests of an architecture other than the host's. */
+  readonly emulates: boolean;
 }
 
 /** A rule across fields: throws INVALID_CONFIG when broken. */

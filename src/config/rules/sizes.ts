@@ -1,8 +1,8 @@
 import { broken, type Rule } from './rule.ts';
 
-const maxVcpusWithinMachine: Rule = ({ config, hypervisor, host, mostVcpus }) => {
+const maxVcpusWithinMachine: Rule = ({ config, hypervisor, arch, mostVcpus }) => {
   if (config.maxVcpus <= mostVcpus) return;
-  const text = `maxVcpus is ${config.maxVcpus}, but ${hypervisor} on ${host.arch} takes at most ${mostVcpus}`;
+  const text = `maxVcpus is ${config.maxVcpus}, but ${hypervisor} on ${arch} takes at most ${mostVcpus}`;
   throw broken('maxVcpus', text);
 };
 

@@ -33,6 +33,7 @@ export const fields: FieldUse = {
     vcpus: true,
   },
   unused: {
+    arch: "its guests have the host's architecture",
     accel: ownHypervisor,
     blockDeviceCacheNoflush: 'acrn-dm flushes a disk whenever its guest asks',
     bootFromTemplate: noSave,

@@ -51,6 +51,7 @@ export const fields: FieldUse = {
     virtioMem: true,
   },
   unused: {
+    arch: "KVM runs guests of the host's architecture only",
     hypervisorCtlPathList: 'Cloud Hypervisor has no control program',
     jailerPathList: 'Cloud Hypervisor has no jailer',
     fileBackedMemRootList: qemuOnly,

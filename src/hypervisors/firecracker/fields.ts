@@ -42,6 +42,7 @@ export const fields: FieldUse = {
     virtioMem: true,
   },
   unused: {
+    arch: "KVM runs guests of the host's architecture only",
     hypervisorCtlPathList: 'Firecracker has no control program',
     virtioFsDaemonList: noFolders,
     fileBackedMemRootList: qemuOnly,

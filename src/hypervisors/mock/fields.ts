@@ -27,6 +27,7 @@ export const fields: FieldUse = {
     vcpus: true,
   },
   unused: {
+    arch: 'its guest is the host',
     hypervisorCtlPathList: later,
     jailerPathList: later,
     virtioFsDaemonList: later,

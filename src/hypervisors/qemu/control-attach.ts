@@ -6,7 +6,8 @@ import type { PluggedDevice, VmContext } from '../hypervisor.ts';
 import type { VmmProcess } from '../vmm-process.ts';
 import type { QemuControl } from './control.ts';
 import { refuseAfterTcgUnplug } from './control-cpus.ts';
-import { looked, plugDevice, unplugDevice } from './control-devices.ts';
+import { pluggedWithFreeId } from './control-context-id.ts';
+import { looked, plugDevice, type PlugNotes, unplugDevice } from './control-devices.ts';
 import { clearDaemon, withDaemons } from './control-folders.ts';
 import { concealPaths, withPaths } from './control-paths.ts';
 import { placedRoot, requirePluggable, requireRemovable, tapMaker } from './devices.ts';
@@ -16,8 +17,6 @@ import { changeDevices } from './state-devices.ts';
 
 /** Milliseconds for a guest to take a device, or to let go of one, when the caller gives no limit. */
 const plugMs = 30_000;
-/** Context ids of a vsock that are tried: they are drawn from 2^31, so the second is hardly ever needed. */
-const contextIdTries = 8;
 
 /** A QEMU, and how it is asked. */
 export interface LiveScope {
@@ -29,7 +28,7 @@ export interface LiveScope {
 /** Writes down a device for a VM that is to be started. @returns all of them @throws {VmError} as `looked` does */
 export async function addBeforeStart(context: VmContext, device: NamedDevice): Promise<readonly Placed[]> {
   return changeDevices(context.stateFolder, {}, async (before, write) => {
-    const devices = [...before, ...(await looked(context, withRoot(before, context), device))];
+    const devices = [...before, ...(await looked(context, withRoot(before, context), device, false))];
     inherited(devices);
     await write(devices);
     return devices;
@@ -46,13 +45,16 @@ export async function attach(scope: LiveScope, device: NamedDevice, options: Cal
   return inScope(`hot-plug of ${device.id}`, { ...options, timeoutMs: options.timeoutMs ?? plugMs }, async (call) => {
     refuseAfterTcgUnplug(context, 'hotplugAddDevice');
     return changeDevices(context.stateFolder, call, (before, write) =>
-      withFreeContextId(device, async () => {
-        const wanted = await looked(context, withRoot(before, context), device);
+      pluggedWithFreeId(device, async () => {
+        const wanted = await looked(context, withRoot(before, context), device, true);
         requirePluggable(device, context.config);
         let devices = before;
         for (const placed of wanted) {
-          devices = [...devices, ...(await plugOne(scope, placed, call))];
-          await write(devices);
+          const known = devices;
+          const notes = { added: () => write([...known, placed]), takenBack: () => write(known) };
+          const plugged = await plugOne(scope, placed, call, notes);
+          devices = [...known, ...plugged];
+          if (plugged.some(({ daemon }) => daemon !== undefined)) await write(devices);
         }
         return whereabouts(devices, context);
       }),
@@ -60,24 +62,18 @@ export async function attach(scope: LiveScope, device: NamedDevice, options: Cal
   });
 }
 
-/** Only the kernel knows which context ids are taken, and gives each to one VM: where the id is ours to choose, another one is tried. */
-async function withFreeContextId<T>(device: NamedDevice, plug: () => Promise<T>): Promise<T> {
-  for (let left = device.kind === 'vsock' && device.contextId === undefined ? contextIdTries : 1; ; left--) {
-    try {
-      return await plug();
-    } catch (error) {
-      if (left === 1 || VmError.from(error).code !== 'BUSY') throw error;
-    }
-  }
-}
-
-async function plugOne({ context, vmm, control }: LiveScope, placed: Placed, call: CallOptions): Promise<Placed[]> {
+async function plugOne(
+  { context, vmm, control }: LiveScope,
+  placed: Placed,
+  call: CallOptions,
+  notes: PlugNotes,
+): Promise<Placed[]> {
   return withDaemons([placed], context, call, () =>
     withPaths(vmm, placed, context.config, call, (seen) =>
       control.session(
         async (qmp, limits) => {
           await seen;
-          const plug = (): Promise<void> => plugDevice(qmp, placed, context, limits);
+          const plug = (): Promise<void> => plugDevice(qmp, placed, context, limits, notes);
           // Whatever it opens as a tap by name becomes its queue: a macvtap's node answers as a tap does (TUNSETIFF in Linux's tap.c).
           if (placed.node === undefined || placed.device.kind !== 'net') await plug();
           else await vmm.standIn({ device: placed.node, as: tapMaker }, plug, limits);

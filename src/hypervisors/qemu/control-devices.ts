@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { CallOptions } from '../../config/call-options.ts';
@@ -11,6 +10,7 @@ import { groupNode, onHost } from '../device-host.ts';
 import { checkAmong, checkDevice } from '../device-rules.ts';
 import type { VmContext } from '../hypervisor.ts';
 import { findMacvtap } from '../macvtap.ts';
+import { contextIds } from './control-context-id.ts';
 import { diskRead, driven, unplug } from './control-plug.ts';
 import { requireOffered } from './devices.ts';
 import { partsOf, type PartsContext } from './devices-kinds.ts';
@@ -19,8 +19,6 @@ import { type Placed, placeDevice } from './devices-place.ts';
 import { plugFailure } from './errors.ts';
 import type { QomProperty } from './wire.ts';
 
-/** 0 to 2 are the hypervisor's, the loopback's and the host's (vsock(7)). */
-const firstContextId = 3;
 const vhostNet = '/dev/vhost-net';
 
 /**
@@ -29,7 +27,12 @@ const vhostNet = '/dev/vhost-net';
  * @returns what is to be plugged, in that order: the device is the last
  * @throws {VmError} INVALID_ARGUMENT, INVALID_CONFIG, UNSUPPORTED, FILE_*, PERMISSION, HOST_MISSING; BUSY when there is no place
  */
-export async function looked(context: VmContext, present: readonly Placed[], device: Device): Promise<Placed[]> {
+export async function looked(
+  context: VmContext,
+  present: readonly Placed[],
+  device: Device,
+  running: boolean,
+): Promise<Placed[]> {
   const { config, networkNamespace, runtimeFolder } = context;
   checkDevice(device);
   requireOffered(device, config);
@@ -45,10 +48,11 @@ export async function looked(context: VmContext, present: readonly Placed[], dev
     present.flatMap(({ device: other }) => (other.kind === 'controller' ? [] : [other])),
     real,
   );
-  const placed = placeDevice(present, real, config);
+  const placed = placeDevice(present, real, config, running);
   const sizeBytes = real.kind === 'block' ? await growsTo(real) : undefined;
   const node = await hostNode(real, networkNamespace);
-  return placed.map((one) => (one.device === real ? { ...one, sizeBytes, node } : one));
+  const chosen = device.kind === 'vsock' && device.contextId === undefined ? ({ idChosen: true } as const) : {};
+  return placed.map((one) => (one.device === real ? { ...one, sizeBytes, node, ...chosen } : one));
 }
 
 /** The device of the host that is opened for another one. @throws {VmError} FILE_NOT_FOUND, HOST_MISSING */
@@ -63,8 +67,7 @@ export async function hostNode(
 
 /** What is left to us is decided here, so that what QEMU is told follows from the device alone. */
 function decided(device: NamedDevice, config: HypervisorConfig): NamedDevice {
-  // Random, since VMs of other programs have theirs too: one of 2^31 is hardly ever taken.
-  if (device.kind === 'vsock') return { ...device, contextId: device.contextId ?? randomInt(firstContextId, 2 ** 31) };
+  if (device.kind === 'vsock') return { ...device, contextId: device.contextId ?? contextIds.choose() };
   if (device.kind !== 'net' || device.tap === undefined) return device;
   // QEMU 7.2 does not go without vhost-net when it is missing: it crashes.
   return { ...device, vhost: device.vhost ?? (!config.disableVhostNet && existsSync(vhostNet)) };
@@ -83,8 +86,20 @@ async function growsTo({ path, format }: NamedDevice & { kind: 'block' }): Promi
   return format === 'raw' ? found.size : Math.max(found.size, await virtualBytes(path));
 }
 
+/** Where a device is written down that is about to be taken by the guest. */
+export interface PlugNotes {
+  /** QEMU has it; the guest takes it meanwhile */
+  added(): Promise<void>;
+  /** it is gone again */
+  takenBack(): Promise<void>;
+}
+
+/** Milliseconds for a guest to give back what nobody waits for any more. */
+const giveBackMs = 5_000;
+
 /**
- * Gives a device to a running QEMU. When that fails, none of it is left.
+ * Gives a device to a running QEMU, and waits until the guest has it. When that fails, none of it is left; unless the caller gives up while
+ * the guest takes it, and the guest then does not let go of it: that is said, and it stays written down.
  * @throws {VmError} VMM_FAILED with QEMU's words, BUSY for a file that another process has, TIMEOUT, ABORTED, VMM_GONE
  */
 export async function plugDevice(
@@ -92,6 +107,7 @@ export async function plugDevice(
   placed: Placed,
   context: PartsContext,
   call: CallOptions,
+  notes: PlugNotes,
 ): Promise<void> {
   const { backends, device } = partsOf(placed, context);
   const made: Backend[] = [];
@@ -108,8 +124,21 @@ export async function plugDevice(
     });
     throw failure;
   }
-  if (placed.device.kind === 'block' && placed.place.bus !== 'memory') await diskRead(qmp, placed.device.id, call);
-  if (tellsStatus(placed.device)) await driven(qmp, placed.device.id, call);
+  // Written down while the guest takes it.
+  const noted = notes.added();
+  noted.catch(() => undefined);
+  try {
+    if (placed.device.kind === 'block' && placed.place.bus !== 'memory') await diskRead(qmp, placed.device.id, call);
+    if (tellsStatus(placed.device)) await driven(qmp, placed.device.id, call);
+    await noted;
+  } catch (error) {
+    await noted.catch(() => undefined);
+    await unplugDevice(qmp, placed, context, { signal: AbortSignal.timeout(giveBackMs) }).catch(() => {
+      throw VmError.from(error).with({ log: `the guest does not give ${placed.device.id} back: it stays attached` });
+    });
+    await notes.takenBack();
+    throw error;
+  }
 }
 
 /**

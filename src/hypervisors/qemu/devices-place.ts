@@ -31,6 +31,8 @@ export interface Placed {
   sizeBytes?: number | undefined;
   /** the device of the host that is opened for it: a macvtap's own, the IOMMU group's of one that is handed through */
   node?: string | undefined;
+  /** of a vsock: its context id was chosen by us, and may be another one */
+  idChosen?: true | undefined;
   /** the process that serves it, where that is ours */
   daemon?: ProcessIdentity | undefined;
 }
@@ -48,6 +50,7 @@ type BusConfig = Pick<HypervisorConfig, 'machineType' | 'defaultBridges' | 'pcie
 type PlaceConfig = BusConfig & Pick<HypervisorConfig, 'blockDeviceDriver'>;
 
 /** Bridges are at the addresses that virtcontainers gives them; the root ports follow the last that there can be. */
+const bridgeName = 'pci-bridge-';
 const firstBridge = 2;
 const firstRootPort = 8;
 /** Slots of a bridge that devices may have: 0 is not one for a hot-plug controller, 31 stays free as in virtcontainers. */
@@ -68,6 +71,12 @@ export function machineFamily(machineType: string = 'q35'): MachineFamily {
   return machineType === 'pc' || machineType.startsWith('pc-i440fx-') ? 'pc' : 'q35';
 }
 
+/** Whether a machine takes vCPUs while it runs. */
+export function plugsCpus(machineType: string | undefined): boolean {
+  const family = machineFamily(machineType);
+  return family === 'pc' || family === 'q35';
+}
+
 /** The id of the machine's root bus. */
 export function rootBus(machineType: string | undefined): string {
   return machineFamily(machineType) === 'pc' ? 'pci.0' : 'pcie.0';
@@ -76,7 +85,7 @@ export function rootBus(machineType: string | undefined): string {
 /** The machine's bridges: id and address on the root bus. */
 export function bridges({ defaultBridges, machineType }: BusConfig): readonly { id: string; at: number }[] {
   const count = machineFamily(machineType) === 'microvm' ? 0 : defaultBridges;
-  return Array.from({ length: count }, (_, index) => ({ id: `pci-bridge-${index}`, at: firstBridge + index }));
+  return Array.from({ length: count }, (_, index) => ({ id: `${bridgeName}${index}`, at: firstBridge + index }));
 }
 
 /** The machine's PCIe root ports: id and address on the root bus. */
@@ -97,16 +106,22 @@ export function blockDriver(
 
 /**
  * Finds a place for a device, and one for the controller that it needs if that isn't there yet.
+ * @param running the guest runs: then only what it can take while it does so is a place
  * @returns what is to be plugged, in that order
  * @throws {VmError} UNSUPPORTED on a machine without such a bus; BUSY "no more bridge slots available" and the like
  */
-export function placeDevice(present: readonly Placed[], device: NamedDevice, config: PlaceConfig): Placed[] {
+export function placeDevice(
+  present: readonly Placed[],
+  device: NamedDevice,
+  config: PlaceConfig,
+  running: boolean = true,
+): Placed[] {
   const controller = controllerOf(device, config);
   if (controller === undefined || present.some((one) => one.device.id === controller))
-    return [{ device, place: find(present, device, config) }];
+    return [{ device, place: find(present, device, config, running) }];
   const first: Controller = { kind: 'controller', id: controller };
-  const placed: Placed = { device: first, place: find(present, first, config) };
-  return [placed, { device, place: find([...present, placed], device, config) }];
+  const placed: Placed = { device: first, place: find(present, first, config, running) };
+  return [placed, { device, place: find([...present, placed], device, config, running) }];
 }
 
 function controllerOf(device: Placeable, config: PlaceConfig): Controller['id'] | undefined {
@@ -114,29 +129,49 @@ function controllerOf(device: Placeable, config: PlaceConfig): Controller['id'] 
   return device.kind === 'block' && blockDriver(device, config) === 'virtio-scsi' ? 'scsi0' : undefined;
 }
 
-function find(present: readonly Placed[], device: Placeable, config: PlaceConfig): Place {
+function find(present: readonly Placed[], device: Placeable, config: PlaceConfig, running: boolean): Place {
   const controller = controllerOf(device, config);
   if (controller === 'serial1')
     return { bus: 'serial1.0', slot: freeSlot(present, 'serial1.0', 1, 30, 'serial ports') };
   if (controller === 'scsi0')
     return { bus: 'scsi0.0', slot: freeSlot(present, 'scsi0.0', 0, maxScsiDisks, 'SCSI disks') };
-  const microvm = machineFamily(config.machineType) === 'microvm';
+  const family = machineFamily(config.machineType);
+  const microvm = family === 'microvm';
   if (device.kind === 'block' && blockDriver(device, config) === 'nvdimm') {
-    if (microvm) throw new VmError('UNSUPPORTED', 'the machine microvm takes no nvdimm', { field: 'machineType' });
+    if (family !== 'pc' && family !== 'q35')
+      throw new VmError('UNSUPPORTED', `the machine ${family} takes no nvdimm`, { field: 'machineType' });
     return { bus: 'memory', slot: 0 };
   }
   if (device.kind === 'vfio' && microvm)
     throw new VmError('UNSUPPORTED', 'the machine microvm has no PCI bus', { field: 'machineType' });
   if (microvm) return { bus: 'mmio', slot: 0 };
-  const buses = device.kind === 'vfio' && config.hotplugVfioOnRootBus ? rootBuses(config) : bridgeBuses(config);
+  const buses = busesFor(device, config, running);
   for (const bus of buses) {
     const slot = firstFree(present, bus.id, bus.firstSlot, bus.slots);
     if (slot !== undefined) return { bus: bus.id, slot };
   }
-  const full = device.kind === 'vfio' && config.hotplugVfioOnRootBus ? 'root ports' : 'bridge slots';
+  const [full, field] = buses.some(({ id }) => id.startsWith(bridgeName))
+    ? ['bridge slots', 'defaultBridges']
+    : ['root ports', 'pcieRootPorts'];
   throw new VmError('BUSY', `no more ${full} available`, {
-    advice: `Unplug a device, or make the VM with more ${full === 'root ports' ? '`pcieRootPorts`' : '`defaultBridges`'}.`,
+    advice: `Unplug a device, or make the VM with more \`${field}\`.`,
   });
+}
+
+function busesFor(device: Placeable, config: PlaceConfig, running: boolean): Bus[] {
+  if (device.kind === 'vfio' && config.hotplugVfioOnRootBus) return rootBuses(config);
+  if (!bridgesStay(config)) return bridgeBuses(config);
+  return running ? rootBuses(config) : [...rootBuses(config), ...bridgeBuses(config)];
+}
+
+/** Without ACPI what is in a bridge's slots comes and goes by SHPC alone, for which Debian's kernel for arm64 has no driver. */
+function bridgesStay({ machineType }: BusConfig): boolean {
+  return machineFamily(machineType) === 'virt';
+}
+
+/** Whether a device is where the guest can let go of it. */
+export function canLeave({ place }: Placed, config: BusConfig): boolean {
+  return !(bridgesStay(config) && place.bus.startsWith(bridgeName));
 }
 
 function bridgeBuses(config: BusConfig): Bus[] {

@@ -7,7 +7,7 @@ import { sysfsFolder } from '../device-host.ts';
 import type { PlannedPath } from '../launch-plan.ts';
 import { fsDriver } from './devices-kinds.ts';
 import { deviceArgument, object, quoted } from './devices-parts.ts';
-import { blockDriver, bridges, machineFamily, type Placed, rootBus, rootPorts } from './devices-place.ts';
+import { blockDriver, bridges, canLeave, machineFamily, type Placed, rootBus, rootPorts } from './devices-place.ts';
 
 /** How many processes can talk with the guest's agent at once: one virtio-serial port each. */
 export const agentPorts = 8;
@@ -127,6 +127,26 @@ function refuseIf(wrong: boolean, field: string, reason: string): void {
   if (wrong) throw new VmError('UNSUPPORTED', `QEMU can't have this ${field}: ${reason}`, { field });
 }
 
+/** @throws {VmError} UNSUPPORTED on a machine into which nothing can be plugged, or nothing of this kind */
+export function requirePlugging(
+  { machineType, virtioMem }: HypervisorConfig,
+  operation: string,
+  kind: Device['kind'],
+): void {
+  const family = machineFamily(machineType);
+  const refuse = (why: string, advice: string): never => {
+    throw new VmError('UNSUPPORTED', `${operation} is not supported on qemu: the machine type ${family} ${why}`, {
+      operation,
+      advice,
+    });
+  };
+  if (family === 'microvm') refuse('has no hot-plug', 'Use the machine type q35 or pc.');
+  if (family !== 'virt') return;
+  if (kind === 'cpu') refuse('has as many vCPUs as it starts with', 'Make the VM with as many as it will need.');
+  // Memory modules are told by ACPI, which takes firmware.
+  if (kind === 'memory' && !virtioMem) refuse('takes no memory modules', 'Make the VM with `virtioMem`.');
+}
+
 /**
  * Refuses what can't come while the guest runs.
  * @throws {VmError} UNSUPPORTED
@@ -150,7 +170,13 @@ export function isSaved({ device }: Placed, config: HypervisorConfig): boolean {
 }
 
 /** @throws {VmError} UNSUPPORTED for a device that stays once it is there */
-export function requireRemovable({ device }: Placed, config: HypervisorConfig): void {
+export function requireRemovable(placed: Placed, config: HypervisorConfig): void {
+  const { device } = placed;
+  if (!canLeave(placed, config))
+    throw new VmError('UNSUPPORTED', `${device.id} stays: on this machine only what is on a root port can leave`, {
+      operation: 'hotplugRemoveDevice',
+      advice: 'Make the VM with more `pcieRootPorts`.',
+    });
   if (device.kind !== 'block' || blockDriver(device, config) !== 'nvdimm') return;
   throw new VmError('UNSUPPORTED', `${device.id} is an nvdimm, which QEMU can't take away again`, {
     operation: 'hotplugRemoveDevice',

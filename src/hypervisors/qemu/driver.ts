@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { callScope, type CallOptions } from '../../config/call-options.ts';
-import type { HypervisorConfig } from '../../config/vm-config.ts';
 import { VmError } from '../../errors.ts';
 import { lock } from '../../state/lock.ts';
 import { vmmFiles } from '../../state/paths.ts';
@@ -32,14 +31,15 @@ import { type MemoryResize, memoryTotal, resizeMemory } from './control-memory.t
 import { plugSize, unplugSize } from './control-size.ts';
 import { counters } from './control-statistics.ts';
 import { dumpToFile } from './control-dump.ts';
+import { startedWithFreeId } from './control-context-id.ts';
 import { addBeforeStart, attach, detach, type LiveScope } from './control-attach.ts';
 import { requireDaemons, withDaemons } from './control-folders.ts';
 import { loadSaved, withNodes } from './control-load.ts';
 import { feed } from './control-migration.ts';
 import { saveMachine } from './control-save.ts';
-import { agentPorts } from './devices.ts';
+import { agentPorts, requirePlugging } from './devices.ts';
 import { startFailure } from './errors.ts';
-import { machineFamily, type Placed } from './devices-place.ts';
+import type { Placed } from './devices-place.ts';
 import { planWith } from './plan.ts';
 import { restorePlan } from './plan-restore.ts';
 import { probe } from './probe.ts';
@@ -112,11 +112,21 @@ export class QemuDriver extends ProgramDriver implements Driver {
       return found === 'running' ? undefined : this.resume(options);
     }
     const { stateFolder } = this.context;
-    const placed = await withDaemons(this.#added, this.context, options, () => super.start(options));
+    const placed = await startedWithFreeId(this.#added, async (devices) => {
+      if (devices !== this.#added) await this.#startAnew(devices);
+      return withDaemons(devices, this.context, options, () => super.start(options));
+    });
     if (placed.some(({ daemon }) => daemon !== undefined)) await writeDevices(stateFolder, placed);
     if (!this.context.config.realtime) return;
     // Where the host does not allow it they run as others do, as the configuration says.
     for (const thread of (await this.threadIds(options)).values()) await makeRealtime(thread);
+  }
+
+  /** After a QEMU that ended before it answered: with other devices, and with the plan's files as they were. */
+  async #startAnew(devices: readonly Placed[]): Promise<void> {
+    this.#added = devices;
+    await writeDevices(this.context.stateFolder, devices);
+    await this.vmm.renewFiles(this.plan());
   }
 
   async stop(options: StopOptions = {}): Promise<void> {
@@ -152,7 +162,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
   }
 
   async resizeVcpus(vcpus: number, options: CallOptions = {}): Promise<{ before: number; after: number }> {
-    requirePlugging(this.context.config, 'resizeVcpus');
+    requirePlugging(this.context.config, 'resizeVcpus', 'cpu');
     return this.#control.session((qmp, call) => resizeVcpus(qmp, vcpus, this.context, call), {
       timeoutMs: resizeMs,
       ...options,
@@ -165,7 +175,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
     probe: boolean,
     options: CallOptions = {},
   ): Promise<MemoryResize> {
-    requirePlugging(this.context.config, 'resizeMemory');
+    requirePlugging(this.context.config, 'resizeMemory', 'memory');
     if (probe) throw new VmError('UNSUPPORTED', 'guests of QEMU find plugged memory by ACPI: they have no probe file');
     this.vmm.allowMemory(memoryMiB + blockSizeMiB);
     return this.#control.session((qmp, call) => resizeMemory(qmp, memoryMiB, blockSizeMiB, this.context, call), {
@@ -180,7 +190,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
   }
 
   async hotplugAddDevice(device: Device, options: CallOptions = {}): Promise<PluggedDevice> {
-    requirePlugging(this.context.config, 'hotplugAddDevice');
+    requirePlugging(this.context.config, 'hotplugAddDevice', device.kind);
     if (!isSize(device)) return attach(this.#scope(), device, options);
     if (device.kind === 'memory') this.vmm.allowMemory((await this.#memoryMiB(options)) + device.sizeMiB);
     await this.#control.session((qmp, call) => plugSize(qmp, device, this.context, call), {
@@ -191,7 +201,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
   }
 
   async hotplugRemoveDevice(device: Device, options: CallOptions = {}): Promise<void> {
-    requirePlugging(this.context.config, 'hotplugRemoveDevice');
+    requirePlugging(this.context.config, 'hotplugRemoveDevice', device.kind);
     if (!isSize(device)) return detach(this.#scope(), device.id, options);
     await this.#control.session((qmp, call) => unplugSize(qmp, device, this.context, call), {
       timeoutMs: resizeMs,
@@ -364,13 +374,4 @@ export class QemuDriver extends ProgramDriver implements Driver {
 /** vCPUs and memory: what a resize changes, too. */
 function isSize(device: Device): device is CpuDevice | MemoryDevice {
   return device.kind === 'cpu' || device.kind === 'memory';
-}
-
-/** @throws {VmError} UNSUPPORTED on a machine into which nothing can be plugged */
-function requirePlugging({ machineType }: HypervisorConfig, operation: string): void {
-  if (machineFamily(machineType) !== 'microvm') return;
-  throw new VmError('UNSUPPORTED', `${operation} is not supported on qemu: the machine type microvm has no hot-plug`, {
-    operation,
-    advice: 'Use the machine type q35 or pc.',
-  });
 }

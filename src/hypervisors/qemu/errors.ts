@@ -17,14 +17,14 @@ const advice: readonly [pattern: RegExp, advice: string][] = [
     /could not load (kernel|PVH|initrd)|invalid kernel header|not a .*kernel/i,
     'Name a kernel that QEMU can boot: a bzImage, or an ELF image with a PVH note.',
   ],
-  [/unsupported machine type/i, 'This QEMU lacks that machine type; `qemu-system-x86_64 -machine help` lists them.'],
+  [/unsupported machine type/i, 'This QEMU lacks that machine type; its `-machine help` lists those that it has.'],
   [
     /(invalid option|Invalid parameter|unexpected .*parameter|is not a valid device model)/i,
     'Check `hypervisorParams`, `machineAccelerators` and `cpuFeatures`.',
   ],
   [
     /unable to find CPU model|Property .* not found/i,
-    'This QEMU lacks that CPU model or feature; `qemu-system-x86_64 -cpu help` lists them.',
+    'This QEMU lacks that CPU model or feature; its `-cpu help` lists those that it has.',
   ],
   [/guest cid/i, 'Another VM has the context id of its vsock: start it again, or choose another.'],
   [/seccomp/i, 'This QEMU was built without its sandbox; install one that has it.'],
@@ -44,6 +44,12 @@ export function startFailure(exit: VmmExit, log: string): VmError {
     log,
     advice: found?.[1],
   });
+}
+
+/** Whether a QEMU that was started ended since another VM has the context id of its vsock (hw/virtio/vhost-vsock.c). */
+export function isContextIdTaken(error: unknown): boolean {
+  const { code, rawMessage } = VmError.from(error);
+  return code === 'START_FAILED' && /unable to set guest cid: Address already in use/i.test(rawMessage);
 }
 
 /** What QEMU says when it can't plug a device, and what that means to the caller. */

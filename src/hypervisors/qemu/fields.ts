@@ -4,6 +4,7 @@ import type { FieldUse } from '../../config/field-use.ts';
 export const fields: FieldUse = {
   hypervisor: 'qemu',
   uses: {
+    arch: true,
     fileBackedMemRootList: true,
     entropySourceList: true,
     enableAnnotations: true,
@@ -79,4 +80,5 @@ export const fields: FieldUse = {
     vmId: 'a clone is a VM with an id of its own, which this library makes',
   },
   defaults: { machineType: 'q35', blockDeviceDriver: 'virtio-blk' },
+  archDefaults: { arm64: { machineType: 'virt', pcieRootPorts: 8 } },
 };

@@ -72,10 +72,11 @@ export function generationArguments({ config, id }: Pick<VmContext, 'config' | '
 /**
  * TCG offers all it can emulate but `erms`: with that flag kernel and C library copy by `rep movsb`, which is emulated byte by byte
  * and takes three times as long as the other way. `fsrm`, which TCG has since QEMU 9, is nothing without it: Linux then leaves out a check of its
- * `memmove` (arch/x86/lib/memmove_64.S) and hangs.
+ * `memmove` (arch/x86/lib/memmove_64.S) and hangs. On arm64 the kernel signs its return addresses, for which TCG has a cheap way beside the
+ * architected cipher (QEMU's docs/system/arm/cpu-features.rst, `pauth-impdef`).
  */
 function cpu({ config, accel }: VmContext, kind: MachineFamily): string {
-  const emulated = kind === 'virt' ? 'max' : 'max,-erms,-fsrm';
+  const emulated = kind === 'virt' ? 'max,pauth-impdef=on' : 'max,-erms,-fsrm';
   return [config.cpuModel ?? (accel === 'kvm' ? 'host' : emulated), ...config.cpuFeatures].join(',');
 }
 

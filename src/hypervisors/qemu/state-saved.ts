@@ -10,7 +10,7 @@ import type { VmContext } from '../hypervisor.ts';
 import type { MemoryModule } from '../memory-modules.ts';
 import { cpuPlaces, isFilled } from './control-cpus.ts';
 import { memoryModules } from './control-memory.ts';
-import type { Placed } from './devices-place.ts';
+import { type Placed, plugsCpus } from './devices-place.ts';
 import type { MachineInfo, RunState, StatusInfo } from './wire.ts';
 
 /** What is beside the stream of a saved VM: the machine into which it must be loaded again. */
@@ -58,7 +58,9 @@ export async function describeMachine(
   call: CallOptions,
 ): Promise<Omit<SavedMachine, 'stream'>> {
   const { major, minor, micro } = (await qmp.greeted).version.qemu;
-  const filled = [...(await cpuPlaces(qmp, call)).entries()].filter(([, cpu]) => isFilled(cpu));
+  // Where none can be plugged QEMU knows of no places.
+  const places = plugsCpus(config.machineType) ? await cpuPlaces(qmp, call) : undefined;
+  const filled = [...(places ?? []).entries()].filter(([, cpu]) => isFilled(cpu));
   const pluggedCpus = filled
     .filter(([, cpu]) => cpu['qom-path']?.startsWith('/machine/peripheral/') === true)
     .map(([place, { type, props }]) => ({ place, type, props }));
@@ -67,7 +69,7 @@ export async function describeMachine(
     version: `${major}.${minor}.${micro}`,
     machineType: await versionedMachine(qmp, config.machineType ?? 'q35', call),
     hostMemoryMiB,
-    vcpus: filled.length - pluggedCpus.length,
+    vcpus: places === undefined ? config.vcpus : filled.length - pluggedCpus.length,
     pluggedCpus,
     modules: await memoryModules(qmp, call),
     devices,

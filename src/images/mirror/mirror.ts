@@ -3,9 +3,10 @@ import { open } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
+import type { GuestArch } from '../../config/host.ts';
 import { VmError } from '../../errors.ts';
 import { sha256 } from '../file-record.ts';
-import { hostArchitecture } from '../host-architecture.ts';
+import { architectureOf } from '../host-architecture.ts';
 import type { BuildEvent, FileRecord } from '../image.ts';
 import { type DebianPackage, dependencies, type PackageSource } from '../package-source.ts';
 import { get, networkError, readBody, type Reply } from '../registry/http.ts';
@@ -94,9 +95,15 @@ function mirrorOf({ url = defaultUrl, suite = defaultSuite, sha256: digest, keyr
 /**
  * Packages of a mirror, asked by Node: nothing of it is believed but what a signature by Debian's keys, or a digest that the user named, vouches for.
  * @param without why nothing else is used, for the error
+ * @param arch whose packages; default: this host's
  * @throws {VmError} HOST_MISSING when a signature could not be checked; IMAGE_BUILD_FAILED; TIMEOUT, ABORTED
  */
-export async function openMirror(options: MirrorOptions, scope: Scope, without?: VmError): Promise<PackageSource> {
+export async function openMirror(
+  options: MirrorOptions,
+  scope: Scope,
+  without?: VmError,
+  arch?: GuestArch,
+): Promise<PackageSource> {
   const mirror = mirrorOf(options);
   await requireTrust(mirror.trust, without);
   const { signal } = scope;
@@ -106,7 +113,7 @@ export async function openMirror(options: MirrorOptions, scope: Scope, without?:
   const bytes = await trustedRelease(fetched, mirror.trust, scope);
   const release = parseRelease(bytes.toString());
   requireCurrent(release, mirror);
-  const list = `\n${await listOf(release, mirror, folder, signal)}`;
+  const list = `\n${await listOf(release, mirror, folder, architectureOf(arch).debian, signal)}`;
   return {
     mayBeOld: false,
     find: (name) => Promise.resolve(packageIn(list, name)),
@@ -134,14 +141,17 @@ function requireCurrent({ suite, codename, validUntil }: Release, { suite: wante
     );
 }
 
-async function listOf(release: Release, mirror: Mirror, folder: string, signal?: AbortSignal): Promise<string> {
-  const place = `main/binary-${hostArchitecture().debian}/`;
+async function listOf(
+  release: Release,
+  mirror: Mirror,
+  folder: string,
+  arch: GuestArch,
+  signal?: AbortSignal,
+): Promise<string> {
+  const place = `main/binary-${arch}/`;
   const record = release.files.get(`${place}Packages.gz`);
   if (record === undefined)
-    throw new VmError(
-      'IMAGE_BUILD_FAILED',
-      `the mirror has no packages of ${mirror.suite} for ${hostArchitecture().debian}`,
-    );
+    throw new VmError('IMAGE_BUILD_FAILED', `the mirror has no packages of ${mirror.suite} for ${arch}`);
   const path = `${folder}${place}${release.byHash ? `by-hash/SHA256/${record.sha256}` : 'Packages.gz'}`;
   const bytes = await read(mirror, path, Math.min(record.size, maxListBytes), signal);
   requireSame(bytes, record, path);

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { callScope, type CallOptions } from '../../config/call-options.ts';
+import type { GuestArch } from '../../config/host.ts';
 import { VmError } from '../../errors.ts';
 import { sha256 } from '../file-record.ts';
 import { checkImageName, shortName } from '../roots/image-name.ts';
@@ -32,6 +33,8 @@ export interface PullOptions extends CallOptions {
   reference: string;
   /** name of the image; by default the reference */
   name?: string | undefined;
+  /** whose programs; default: this host's */
+  arch?: GuestArch | undefined;
   /** who asks; by default what `docker login` has written down */
   credentials?: Credentials | undefined;
   /** bytes of all files at most; default 64 GiB */
@@ -59,7 +62,7 @@ export async function pullRoot(options: PullOptions): Promise<RootImage> {
     const credentials = options.credentials ?? (await storedCredentials(reference.registry));
     const client = new RegistryClient(reference, { credentials, signal, idleMs });
     onEvent({ phase: 'read', message: `asking ${reference.registry}` });
-    const { descriptor, bytes } = await findManifest(client, reference);
+    const { descriptor, bytes } = await findManifest(client, reference, options.arch);
     const known = (await listRoots(store)).filter(({ manifest }) => manifest.source === descriptor.digest);
     const same = known.find((image) => image.name === name) ?? known[0];
     if (same !== undefined) return await nameRoot(store, { ...same.manifest, name }, { signal });
@@ -71,7 +74,7 @@ export async function pullRoot(options: PullOptions): Promise<RootImage> {
       await fetchBlobs(client, blobs, [manifest.config, ...manifest.layers], { maxBytes, signal, onEvent });
       await writeFile(path.join(scratch, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
       await writeFile(path.join(scratch, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [descriptor] }));
-      return importRoot({ store, source: scratch, name, maxBytes, signal, onEvent });
+      return importRoot({ store, source: scratch, name, arch: options.arch, maxBytes, signal, onEvent });
     });
   } catch (reason) {
     throw VmError.from(reason, 'IMAGE_PULL_FAILED', { operation: 'image pull' });
@@ -80,14 +83,15 @@ export async function pullRoot(options: PullOptions): Promise<RootImage> {
   }
 }
 
-/** The manifest for this host; the digest is the one that was asked for, or the one that the tag has now. */
+/** The manifest for this host, or another architecture; the digest is the one that was asked for, or the one that the tag has now. */
 async function findManifest(
   client: RegistryClient,
   reference: Reference,
+  arch: GuestArch | undefined,
 ): Promise<{ descriptor: Descriptor; bytes: Buffer }> {
   const first = await fetchManifest(client, reference.digest ?? reference.tag, reference.digest);
   if (!mediaTypes.index.includes(first.descriptor.mediaType)) return checkedManifest(first);
-  const { digest } = choosePlatform(parseAs(indexSchema, first.bytes, 'the index').manifests);
+  const { digest } = choosePlatform(parseAs(indexSchema, first.bytes, 'the index').manifests, arch);
   return checkedManifest(await fetchManifest(client, digest, digest));
 }
 

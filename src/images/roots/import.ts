@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import type { GuestArch } from '../../config/host.ts';
 import { VmError } from '../../errors.ts';
-import { hostArchitecture } from '../host-architecture.ts';
+import { architectureOf } from '../host-architecture.ts';
 import { type Contents, folderContents, tarContents } from './contents.ts';
 import { type BackingFile, isDisk, takeDisk } from './disk.ts';
 import { diskHeadBytes } from './disk-type.ts';
@@ -40,6 +41,8 @@ export interface ImportOptions {
   name?: string | undefined;
   /** the image meant, when the source holds several; of a disk the number of its partition */
   ref?: string | undefined;
+  /** whose programs are in it, and which image of a source for several is meant; default: this host's */
+  arch?: GuestArch | undefined;
   /** the file that a qcow2 disk builds on; refused unless it is named here */
   backing?: BackingFile | undefined;
   /** take an archive or a folder for a root file system, whatever files it holds; default false */
@@ -118,7 +121,7 @@ export async function importRoot(options: ImportOptions): Promise<RootImage> {
         {
           schemaVersion: rootManifestVersion,
           name,
-          architecture: hostArchitecture().linux,
+          architecture: architectureOf(options.arch).linux,
           root,
           config,
           source: options.identity ?? found.identity,
@@ -192,8 +195,8 @@ function archiveBytes({ bytes, entries }: TreeLimits): number {
 async function shippedIn(contents: Contents, { reader, options }: Scope): Promise<ShippedImage | undefined> {
   if (options.asRoot === true) return noNames(contents, options);
   if ((await contents.find('oci-layout')) !== undefined && (await contents.find('index.json')) !== undefined)
-    return readOciLayout(contents, reader, options.ref);
-  if ((await contents.find('manifest.json')) !== undefined) return readSaved(contents, reader, options.ref);
+    return readOciLayout(contents, reader, options);
+  if ((await contents.find('manifest.json')) !== undefined) return readSaved(contents, reader, options);
   return noNames(contents, options);
 }
 

@@ -1,5 +1,6 @@
 import { VmError } from '../../errors.ts';
-import { hostArchitecture } from '../host-architecture.ts';
+import type { GuestArch } from '../../config/host.ts';
+import { architectureOf } from '../host-architecture.ts';
 import { sha256 } from '../file-record.ts';
 import { type Contents, readJson } from './contents.ts';
 import {
@@ -27,6 +28,14 @@ export interface ShippedLayer {
   unpackedSha256?: string | undefined;
 }
 
+/** Which image of a source is meant. */
+export interface WantedImage {
+  /** when it holds several: a tag, a name or a digest */
+  ref?: string | undefined;
+  /** whose programs; default: this host's */
+  arch?: GuestArch | undefined;
+}
+
 /** An image as it was shipped, its descriptions verified; its layers are not yet. */
 export interface ShippedImage {
   layers: ShippedLayer[];
@@ -45,23 +54,27 @@ const maxIndexDepth = 4;
 
 /**
  * Reads an OCI layout.
- * @param ref the image meant, when it holds several: a tag, a name or a digest
  * @throws {VmError} IMAGE_INVALID, UNSUPPORTED for an unknown media type or another platform, INVALID_ARGUMENT when `ref` doesn't tell
  */
-export async function readOciLayout(contents: Contents, reader: RangeReader, ref?: string): Promise<ShippedImage> {
+export async function readOciLayout(
+  contents: Contents,
+  reader: RangeReader,
+  { ref, arch }: WantedImage = {},
+): Promise<ShippedImage> {
   const bytes = await needed(contents, reader, 'index.json');
-  const chosen = chooseNamed(parseAs(indexSchema, bytes, 'index.json').manifests, ref);
+  const chosen = chooseNamed(parseAs(indexSchema, bytes, 'index.json').manifests, ref, arch);
   let descriptor = chosen;
   for (let depth = 0; mediaTypes.index.includes(descriptor.mediaType); depth++) {
     if (depth === maxIndexDepth) throw new VmError('IMAGE_INVALID', 'the image has indexes in indexes without an end');
     const index = parseAs(indexSchema, await readBlob(contents, reader, descriptor), 'an index of the image');
-    descriptor = choosePlatform(index.manifests);
+    descriptor = choosePlatform(index.manifests, arch);
   }
   checkMediaType('manifest', descriptor.mediaType);
   const manifest = parseAs(manifestSchema, await readBlob(contents, reader, descriptor), "the image's manifest");
   return readManifest(contents, reader, manifest, {
     name: chosen.annotations?.[fullName] ?? chosen.annotations?.[refName],
     identity: descriptor.digest,
+    arch,
   });
 }
 
@@ -69,11 +82,11 @@ async function readManifest(
   contents: Contents,
   reader: RangeReader,
   manifest: { config: Descriptor; layers: Descriptor[] },
-  facts: { name: string | undefined; identity: string },
+  { arch, ...facts }: { name: string | undefined; identity: string; arch: GuestArch | undefined },
 ): Promise<ShippedImage> {
   checkMediaType('config', manifest.config.mediaType);
   const config = parseAs(configSchema, await readBlob(contents, reader, manifest.config), "the image's configuration");
-  checkPlatform(config);
+  checkPlatform(config, arch);
   const ids = config.rootfs?.diff_ids ?? [];
   if (ids.length !== manifest.layers.length)
     throw new VmError(
@@ -91,10 +104,13 @@ async function readManifest(
 
 /**
  * Reads what `docker save` and `podman save` write: `manifest.json` beside configurations and layers.
- * @param ref as for {@link readOciLayout}
  * @throws {VmError} as `readOciLayout` does
  */
-export async function readSaved(contents: Contents, reader: RangeReader, ref?: string): Promise<ShippedImage> {
+export async function readSaved(
+  contents: Contents,
+  reader: RangeReader,
+  { ref, arch }: WantedImage = {},
+): Promise<ShippedImage> {
   const images = parseAs(savedSchema, await needed(contents, reader, 'manifest.json'), 'manifest.json');
   const meant = ref === undefined ? images : images.filter(({ RepoTags }) => RepoTags?.includes(ref) === true);
   const [image, ...others] = meant;
@@ -111,7 +127,7 @@ export async function readSaved(contents: Contents, reader: RangeReader, ref?: s
       'IMAGE_INVALID',
       `the image's configuration has the digest sha256:${identity}, not sha256:${said}`,
     );
-  checkPlatform(config);
+  checkPlatform(config, arch);
   const ids = config.rootfs?.diff_ids ?? [];
   if (ids.length !== image.Layers.length)
     throw new VmError('IMAGE_INVALID', `the image has ${image.Layers.length} layers, its configuration ${ids.length}`);
@@ -125,12 +141,16 @@ export async function readSaved(contents: Contents, reader: RangeReader, ref?: s
 }
 
 /** OCI has Go's names, which are Debian's for all that we run on. */
-function ociArchitecture(): string {
-  return hostArchitecture().debian;
+function ociArchitecture(arch: GuestArch | undefined): string {
+  return architectureOf(arch).debian;
 }
 
 /** Of the manifests of a layout the one that is meant: by name if one is given, else by platform. */
-function chooseNamed(manifests: readonly Descriptor[], ref: string | undefined): Descriptor {
+function chooseNamed(
+  manifests: readonly Descriptor[],
+  ref: string | undefined,
+  arch: GuestArch | undefined,
+): Descriptor {
   const namesOf = ({ annotations, digest }: Descriptor): string[] =>
     [annotations?.[refName], annotations?.[fullName], digest].filter((name) => name !== undefined);
   const meant = ref === undefined ? manifests : manifests.filter((it) => namesOf(it).includes(ref));
@@ -140,24 +160,24 @@ function chooseNamed(manifests: readonly Descriptor[], ref: string | undefined):
   if (meant.length === 1 && first !== undefined) return first;
   // One name for several platforms, and no name at all, are one image.
   if (images.size === 1 || meant.every(({ annotations }) => annotations?.[refName] === undefined))
-    return choosePlatform(meant);
+    return choosePlatform(meant, arch);
   throw severalImages(
     undefined,
     [...images].filter((name) => name !== undefined),
   );
 }
 
-/** @throws {VmError} UNSUPPORTED when none is for this host */
-export function choosePlatform(manifests: readonly Descriptor[]): Descriptor {
-  const own = ociArchitecture();
+/** @param arch default: this host's @throws {VmError} UNSUPPORTED when none is for it */
+export function choosePlatform(manifests: readonly Descriptor[], arch: GuestArch | undefined): Descriptor {
+  const own = ociArchitecture(arch);
   const found = manifests.find(({ platform }) => platform?.os === 'linux' && platform.architecture === own);
   if (found !== undefined) return found;
   const there = manifests.flatMap(({ platform }) => (platform ? [`${platform.os}/${platform.architecture}`] : []));
   throw otherPlatform(there.join(', ') || 'no platform that it names', own);
 }
 
-function checkPlatform({ os = 'linux', architecture = '' }: ImageConfig): void {
-  const own = ociArchitecture();
+function checkPlatform({ os = 'linux', architecture = '' }: ImageConfig, arch: GuestArch | undefined): void {
+  const own = ociArchitecture(arch);
   if (os !== 'linux' || (architecture !== '' && architecture !== own))
     throw otherPlatform(`${os}/${architecture}`, own);
 }

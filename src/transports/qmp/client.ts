@@ -40,8 +40,8 @@ export async function connectQmp(target: string | Duplex, options: QmpConnectOpt
     const stream = typeof target === 'string' ? await connectUnix(target, call) : target;
     const client = new QmpClient(stream, options.onEvent);
     try {
-      await scope.race(client.greeted);
-      await scope.race(client.execute('qmp_capabilities', undefined, call));
+      // Said before the greeting is heard: QEMU reads nothing until it has greeted, and then need not wait for us.
+      await scope.race(Promise.all([client.greeted, client.execute('qmp_capabilities', undefined, call)]));
       return client;
     } catch (error) {
       await client.close();

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Device } from '../../../src/hypervisors/device.ts';
+import { contextIds } from '../../../src/hypervisors/qemu/control-context-id.ts';
 import { qemu } from '../../../src/hypervisors/qemu/index.ts';
 import { codeOf } from '../../fakes/failure.ts';
 import { keepsAcrossTests } from '../../support/leaks.ts';
@@ -58,6 +59,34 @@ export function describeOwn(): void {
         await other.discard();
       }
       await hypervisor.hotplugRemoveDevice({ kind: 'vsock', id: 'theirs', contextId: 4242 });
+    });
+
+    it('at the start gets another context id when the one that was chosen is taken, but not when it was given', async () => {
+      const { hypervisor } = vm;
+      await hypervisor.hotplugAddDevice({ kind: 'vsock', id: 'theirs', contextId: 4243 });
+      const choose = vi.spyOn(contextIds, 'choose');
+      choose.mockReturnValueOnce(4243).mockReturnValueOnce(4243);
+      const chosen = await labMachine(qemu, {}, 'strict');
+      try {
+        await chosen.hypervisor.create();
+        await chosen.hypervisor.addDevice({ kind: 'vsock', id: 'mine' });
+        await chosen.hypervisor.start();
+        await chosen.link();
+        expect(choose).toHaveBeenCalledTimes(3);
+        expect(await chosen.shell('ls /sys/bus/virtio/drivers/*vsock*')).toMatch(/virtio\d/);
+      } finally {
+        choose.mockRestore();
+        await chosen.discard();
+      }
+      const given = await labMachine(qemu, {}, 'strict');
+      try {
+        await given.hypervisor.create();
+        await given.hypervisor.addDevice({ kind: 'vsock', id: 'mine', contextId: 4243 });
+        expect(await codeOf(given.hypervisor.start())).toBe('START_FAILED');
+      } finally {
+        await given.discard();
+      }
+      await hypervisor.hotplugRemoveDevice({ kind: 'vsock', id: 'theirs', contextId: 4243 });
     });
   });
 }

@@ -37,6 +37,30 @@ describe('defaults', () => {
     expect(complete({ useVsock: false, vcpus: 1 }, { fields })).toMatchObject({ useVsock: false, vcpus: 1 });
   });
 
+  test("the architecture is said only where it is not the host's, and has defaults of its own", () => {
+    const fields = {
+      ...usesAll,
+      defaults: { machineType: 'q35' },
+      archDefaults: { arm64: { machineType: 'virt', pcieRootPorts: 4 } },
+    } as const;
+    const arm = { arch: 'arm64', machineType: 'virt', pcieRootPorts: 4 };
+    expect(complete({ arch: 'arm64' }, { fields })).toMatchObject(arm);
+    expect(complete({ machineType: 'virt' }, { fields })).toMatchObject(arm);
+    expect(complete({ arch: 'arm64', pcieRootPorts: 1 }, { fields }).pcieRootPorts).toBe(1);
+    expect(complete({ arch: 'amd64' }, { fields })).toEqual(complete({}, { fields }));
+    const onArm = { fields, host: { arch: 'arm64' } } as const;
+    expect(complete({}, onArm)).toMatchObject({ machineType: 'virt' });
+    expect(complete({}, onArm)).not.toHaveProperty('arch');
+    expect(complete({ arch: 'amd64' }, onArm)).toMatchObject({ arch: 'amd64', machineType: 'q35' });
+  });
+
+  test('a kernel for another architecture makes a guest of it', () => {
+    const facts = { fields: { ...usesAll, archDefaults: { arm64: { machineType: 'virt' } } }, host };
+    const config = completeConfig(bootable, { ...facts, kernelArch: 'arm64' });
+    expect(config).toMatchObject({ arch: 'arm64', machineType: 'virt' });
+    expect(completeConfig(bootable, { ...facts, kernelArch: 'amd64' })).not.toHaveProperty('arch');
+  });
+
   test('undefined is absent', () => {
     expect(complete({ vcpus: undefined }).vcpus).toBe(1);
   });
@@ -44,6 +68,7 @@ describe('defaults', () => {
   test('maxVcpus is the least of host, architecture and VMM', () => {
     expect(complete({}, { host: { cpus: 500 } }).maxVcpus).toBe(240);
     expect(complete({}, { host: { cpus: 500, arch: 'arm64' } }).maxVcpus).toBe(123);
+    expect(complete({ arch: 'arm64' }, { host: { cpus: 500 } }).maxVcpus).toBe(123);
     expect(complete({}, { host: { cpus: 500 }, fields: { ...usesAll, maxVcpus: 32 } }).maxVcpus).toBe(32);
     expect(complete({}, { fields: { ...usesAll, maxVcpus: 32 } }).maxVcpus).toBe(4);
     expect(complete({}, { fields: { ...usesAll, defaults: { maxVcpus: 2 } } }).maxVcpus).toBe(2);

@@ -121,6 +121,25 @@ const broken: Case[] = [
     field: 'pflash',
     text: 'both',
   },
+  {
+    what: 'a machine of another architecture',
+    input: { arch: 'arm64', machineType: 'q35' },
+    field: 'machineType',
+    text: 'of amd64',
+  },
+  {
+    what: "the host's, with a foreign machine",
+    input: { arch: 'amd64', machineType: 'virt' },
+    field: 'machineType',
+    text: 'of arm64',
+  },
+  {
+    what: 'root ports on pc',
+    input: { machineType: 'pc', pcieRootPorts: 2 },
+    field: 'pcieRootPorts',
+    text: 'q35 or virt',
+  },
+  { what: 'one flash image for arm64', input: { arch: 'arm64', pflash: ['/a'] }, field: 'pflash', text: 'both' },
   { what: 'a pattern', input: { enableAnnotations: ['ok', '('] }, field: 'enableAnnotations[1]', text: 'regular' },
 ];
 
@@ -129,6 +148,40 @@ test.each(broken)('$what is refused', ({ input, host: facts, field, text }) => {
   expect(error.code).toBe('INVALID_CONFIG');
   expect(error.facts.field).toBe(field);
   expect(error.message).toContain(text);
+});
+
+describe('the architecture of a kernel', () => {
+  test.each([
+    [
+      'of the host, for another guest',
+      { arch: 'arm64' },
+      'amd64',
+      'kernel',
+      'is for amd64, but the guest is to be of arm64',
+    ],
+    ['of another, for a machine of the host', { machineType: 'q35' }, 'arm64', 'kernel', 'is for arm64'],
+    [
+      'that is a custom asset',
+      { arch: 'arm64', customAssets: { kernel: { path: '/k' } } },
+      'amd64',
+      'customAssets.kernel',
+      '/k',
+    ],
+  ] as const)('%s', (_, input, kernelArch, field, text) => {
+    const error = errorOf(() =>
+      completeConfig({ kernel: '/k', initrd: '/i', ...input }, { fields: usesAll, host, kernelArch }),
+    );
+    expect(error).toMatchObject({ code: 'INVALID_CONFIG', facts: { field } });
+    expect(error.message).toContain(text);
+  });
+
+  test('for a VMM that emulates none', () => {
+    const { arch: _, ...uses } = usesAll.uses;
+    const fields = { ...usesAll, uses, unused: { arch: 'it has KVM only' } };
+    const error = errorOf(() => completeConfig({ kernel: '/k', initrd: '/i' }, { fields, host, kernelArch: 'arm64' }));
+    expect(error).toMatchObject({ code: 'INVALID_CONFIG', facts: { field: 'kernel' } });
+    expect(error.message).toContain("guests of this host's architecture (amd64) only");
+  });
 });
 
 describe('what must be there', () => {
@@ -155,6 +208,7 @@ const fine: [string, VmConfigInput][] = [
   ['virtio-fs', { sharedFs: 'virtio-fs', virtioFsDaemon: '/d', virtioFsCacheSizeMiB: 64, virtioFsExtraArgs: ['-d'] }],
   ['vhost-user', { enableVhostUserStore: true, hugePages: true, vhostUserStorePath: '/s' }],
   ['iommu on q35', { iommu: true, machineType: 'q35', pcieRootPorts: 2 }],
+  ['root ports on virt', { arch: 'arm64', machineType: 'virt', pcieRootPorts: 2 }],
   ['iommu on a versioned q35', { iommu: true, machineType: 'pc-q35-7.2' }],
   ['cache options', { blockDeviceCacheSet: true, blockDeviceCacheDirect: true, blockDeviceCacheNoflush: true }],
   ['swap with realtime', { realtime: true, mlock: false }],

@@ -1,7 +1,13 @@
 import { chmodSync, mkdirSync, symlinkSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { HostFacts } from '../../../src/config/host.ts';
-import { decideAccel, judgeKvm, type KvmEvidence, type KvmVerdict } from '../../../src/hypervisors/accel.ts';
+import {
+  accelOfForeign,
+  decideAccel,
+  judgeKvm,
+  type KvmEvidence,
+  type KvmVerdict,
+} from '../../../src/hypervisors/accel.ts';
 import { failure } from '../../fakes/failure.ts';
 import { scratch } from '../../fakes/programs.ts';
 import { host } from './fixture.ts';
@@ -62,6 +68,15 @@ describe('judging KVM', () => {
   it('on arm64 only a boot can tell', async () => {
     expect(await judgeKvm(arm, evidence('', []))).toMatchObject({ state: 'doubtful' });
   });
+});
+
+it('a guest of another architecture is emulated, and KVM can not be asked for', () => {
+  expect(accelOfForeign('tcg', host, 'arm64')).toEqual({ accel: 'tcg' });
+  expect(accelOfForeign('auto', host, 'arm64')).toEqual({
+    accel: 'tcg',
+    notice: 'a guest of arm64 on amd64: using TCG, which is slower',
+  });
+  expect(() => accelOfForeign('kvm', host, 'arm64')).toThrow(/^ACCEL_UNUSABLE: .*\(amd64\) only, not of arm64/);
 });
 
 describe('deciding', () => {

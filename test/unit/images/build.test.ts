@@ -1,9 +1,20 @@
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { buildDefaultImage, type BuildOptions } from '../../../src/images/build.ts';
-import { hostArchitecture } from '../../../src/images/host-architecture.ts';
+import { foreignAgent } from '../../../src/config/package-files.ts';
+import { defaultGuestOf } from '../../../src/images/default-guest.ts';
+import { architectureOf, hostArchitecture } from '../../../src/images/host-architecture.ts';
 import type { BuildEvent, GuestImage } from '../../../src/images/image.ts';
 import { findImage, listImages } from '../../../src/images/store.ts';
 import { makeRepository, type Repository } from './repository-fixture.ts';
@@ -129,6 +140,43 @@ describe('buildDefaultImage', () => {
     vi.stubEnv('FAKE_STALE', 'yes');
     expect((await build()).name).toBe('default');
     expect(repository.calls().some((call) => call.startsWith('apt-get') && call.endsWith(' update'))).toBe(true);
+  });
+});
+
+describe('a guest of another architecture', () => {
+  const other = hostArchitecture().debian === 'amd64' ? 'arm64' : 'amd64';
+  const { linux, kernelPackage } = architectureOf(other);
+
+  it('is made of lists of its own, with an image and a store beside the own one', async () => {
+    const own = await build();
+    const foreign = await build({ arch: other });
+    expect(foreign).toMatchObject({ name: `default-${other}`, manifest: { architecture: linux } });
+    expect(foreign.manifest.commandLine).not.toEqual(own.manifest.commandLine);
+    const calls = repository.calls();
+    const update = calls.find((call) => call.endsWith(' update')) ?? '';
+    expect(update).toContain(`-o APT::Architecture=${other} -o APT::Architectures=${other}`);
+    const status = /Dir::State::status=(\S+)/.exec(update)?.[1] ?? '';
+    expect(status.startsWith(cacheFolder)).toBe(true);
+    expect(calls.filter((call) => call.includes(` ${kernelPackage}`) && !call.includes(`=${other} `))).toEqual([]);
+    expect(
+      readdirSync(cacheFolder)
+        .filter((name) => name.startsWith('.'))
+        .toSorted(),
+    ).toEqual(['.packages', `.packages-${other}`]);
+    expect(await findImage(cacheFolder, 'default')).toEqual(own);
+    expect(await build({ arch: other })).toEqual(foreign);
+    // Its own busybox does not run here: the host's is asked which commands there are.
+    const initrd = readFileSync(foreign.initrd, 'latin1');
+    expect(initrd).toContain('usr/bin/env');
+    expect(initrd).not.toContain('bin/sh\0');
+  });
+
+  it('needs an agent that was compiled for it', () => {
+    expect(defaultGuestOf(undefined)).toMatchObject({ name: 'default', arch: undefined });
+    expect(defaultGuestOf(hostArchitecture().debian)).toEqual(defaultGuestOf(undefined));
+    if (existsSync(foreignAgent(other)))
+      expect(defaultGuestOf(other)).toMatchObject({ name: `default-${other}`, arch: other });
+    else expect(() => defaultGuestOf(other)).toThrow(/^HOST_MISSING: .*npm run build/);
   });
 });
 

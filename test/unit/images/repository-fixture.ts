@@ -2,12 +2,13 @@ import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { hostArchitecture } from '../../../src/images/host-architecture.ts';
+import { architectureOf } from '../../../src/images/host-architecture.ts';
 import { elfFile, moduleFile, signature } from './elf-fixture.ts';
 import { bzImage } from './image-fixture.ts';
 
 const release = '6.1.0-1-cloud';
-const [meta, kernelPackage] = [hostArchitecture().kernelPackage, `linux-image-${release}`];
+const kernelPackage = `linux-image-${release}`;
+const metas = (['amd64', 'arm64'] as const).map((arch) => architectureOf(arch).kernelPackage);
 
 /** A package repository on disk, and stand-ins for apt and dpkg-deb that serve it: a package is a tar file. */
 export interface Repository {
@@ -60,14 +61,15 @@ export function makeRepository(folder: string): Repository {
     writeFileSync(path.join(modules, 'virtio_console.ko'), moduleFile(['depends=virtio']));
     writeFileSync(path.join(modules, 'virtio_blk.ko'), moduleFile(['depends=virtio']));
     pack(folder, kernelPackage, version, files);
-    stanza(folder, meta, version, '', `${kernelPackage} (= ${version})`);
+    for (const meta of metas) stanza(folder, meta, version, '', `${kernelPackage} (= ${version})`);
   };
   publish('1');
   const busybox = path.join(folder, 'busybox');
   mkdirSync(path.join(busybox, 'bin'), { recursive: true });
   writeFileSync(
     path.join(busybox, 'bin/busybox'),
-    '#!/bin/sh\nprintf "bin/busybox\\nbin/sh\\nusr/bin/env\\nlinuxrc\\n"\n',
+    // The names of its commands are among its texts; one of them is not.
+    '#!/bin/sh\nprintf "bin/busybox\\nbin/sh\\nusr/bin/env\\nlinuxrc\\n"\nexit\n\0env\0',
     { mode: 0o755 },
   );
   pack(folder, 'busybox-static', '1', busybox);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { NamedDevice } from '../../../../src/hypervisors/device.ts';
-import { guestPath, type Placed, placeDevice } from '../../../../src/hypervisors/qemu/devices-place.ts';
+import { canLeave, guestPath, type Placed, placeDevice } from '../../../../src/hypervisors/qemu/devices-place.ts';
 
 /*
  * Where devices are plugged, over any order of plugging and unplugging.
@@ -132,6 +132,21 @@ it('puts devices of the host on root ports where the configuration says so, and 
   const second = placeDevice(first, kinds.vfio('b'), at);
   expect([...first, ...second].map(({ place }) => place.bus)).toEqual(['rp0', 'rp1']);
   expect(() => placeDevice([...first, ...second], kinds.vfio('c'), at)).toThrow('no more root ports available');
+});
+
+it('uses root ports first on virt, and bridges, in which devices stay, for what it starts with', () => {
+  const at = config('virt', 1);
+  let present: Placed[] = [];
+  const put = (device: NamedDevice, running: boolean): void => {
+    present = [...present, ...placeDevice(present, device, at, running)];
+  };
+  for (const name of ['a', 'b', 'c']) put(kinds.disk(name), false);
+  expect(present.map((placed) => guestPath(placed, present, at))).toEqual(['08/00', '09/00', '02/01']);
+  expect(present.map((placed) => canLeave(placed, at))).toEqual([true, true, false]);
+  expect(() => put(kinds.net('d'), true)).toThrow('no more root ports available');
+  present = present.filter(({ device }) => device.id !== 'a');
+  put(kinds.net('d'), true);
+  expect(guestPath(present.at(-1) as Placed, present, at)).toBe('08/00');
 });
 
 it('has no places on a machine without PCI, but takes what sits on MMIO', () => {

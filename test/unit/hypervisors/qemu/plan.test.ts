@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { VmConfigInput } from '../../../../src/config/vm-config.ts';
 import type { VmContext } from '../../../../src/hypervisors/hypervisor.ts';
+import { requirePlugging } from '../../../../src/hypervisors/qemu/devices.ts';
 import { qemu } from '../../../../src/hypervisors/qemu/index.ts';
 import type { Placed } from '../../../../src/hypervisors/qemu/devices-place.ts';
 import { plan, planWith } from '../../../../src/hypervisors/qemu/plan.ts';
@@ -222,6 +223,34 @@ describe('what the configuration decides', () => {
     const microvm = argvOf({ machineType: 'microvm', defaultBridges: 0 });
     expect(after(microvm, '-device').join()).toContain('virtio-serial-device');
     expect(microvm.join()).not.toContain('virtio-serial-pci');
+  });
+
+  it('a guest of arm64: its machine, its CPU, its console, and root ports for what is plugged', () => {
+    const argv = argvOf({ arch: 'arm64' });
+    expect(after(argv, '-machine')[0]).toMatch(/^virt,usb=off,gic-version=max,/);
+    expect(after(argv, '-cpu')).toEqual(['max,pauth-impdef=on']);
+    expect(after(argv, '-append')[0]).toMatch(/^console=ttyAMA0 (?!.*(reboot=t|tsc|no_timer_check))/);
+    const devices = after(argv, '-device').map((word) => JSON.parse(word ?? '') as { driver: string; addr?: string });
+    expect(devices.filter(({ driver }) => driver === 'pcie-root-port').map(({ addr }) => addr)).toEqual([
+      ...['8', '9', 'a', 'b', 'c', 'd', 'e', 'f'],
+    ]);
+    expect(devices.map(({ driver }) => driver)).not.toContain('vmgenid');
+    const [shared] = after(argvOf({ arch: 'arm64', memPrealloc: true }), '-object');
+    expect(JSON.parse(shared ?? '')).toMatchObject({ id: 'mach-virt.ram' });
+  });
+
+  it.each([
+    ['microvm', 'block', false, /has no hot-plug/],
+    ['virt', 'cpu', false, /as many vCPUs as it starts with/],
+    ['virt', 'memory', false, /no memory modules/],
+    ['virt', 'memory', true, undefined],
+    ['virt', 'block', false, undefined],
+    ['q35', 'cpu', false, undefined],
+  ] as const)('what can be plugged: on %s a %s (virtio-mem: %s)', (machineType, kind, virtioMem, refused) => {
+    const { config } = contextFor(qemu, { machineType, virtioMem });
+    const ask = (): void => requirePlugging(config, 'resize', kind);
+    if (refused === undefined) expect(ask).not.toThrow();
+    else expect(ask).toThrow(refused);
   });
 
   it('a generation id of its own for each VM, on machines that have one', () => {

@@ -42,13 +42,23 @@ async function machine(answers: Readonly<Record<string, QmpAnswer>>): Promise<Fa
   monitor = await fakeMonitor((command) => known[command]);
   return monitor.qmp;
 }
+/** What was written down. */
+let written: string[] = [];
+const notes = {
+  added: async (): Promise<void> => void written.push('added'),
+  takenBack: async (): Promise<void> => void written.push('taken back'),
+};
+afterEach(() => {
+  written = [];
+});
 const commands = (): string[] => monitor?.asked.map(({ execute }) => execute) ?? [];
 
 describe('plugging', () => {
   it('makes what is behind a device first, and waits until the guest has it', async () => {
     const qmp = await machine({});
-    await plugDevice(qmp, disk, context, {});
+    await plugDevice(qmp, disk, context, {}, notes);
     expect(commands()).toEqual(['object-add', 'blockdev-add', 'device_add', 'query-blockstats']);
+    expect(written).toEqual(['added']);
     expect(monitor?.asked[2]?.arguments).toMatchObject({ bus: 'pci-bridge-0', addr: '3', iothread: 'thread-disk0' });
   });
 
@@ -58,20 +68,20 @@ describe('plugging', () => {
     ['device_add', ['blockdev-del', 'object-del']],
   ])('leaves nothing when %s fails', async (step, undone) => {
     const qmp = await machine({ [step]: { error: 'no' } });
-    const error = await failure(plugDevice(qmp, disk, context, {}));
+    const error = await failure(plugDevice(qmp, disk, context, {}, notes));
     expect(error).toMatchObject({ code: 'VMM_FAILED', rawMessage: `disk0 can't be plugged: ${step}: no` });
     expect(commands().slice(commands().indexOf(step) + 1)).toEqual(undone);
   });
 
   it('takes several back ends back in the order in which nothing is in use', async () => {
     const qmp = await machine({ device_add: { error: 'no' } });
-    await failure(plugDevice(qmp, net, context, {}));
+    await failure(plugDevice(qmp, net, context, {}, notes));
     expect(commands()).toEqual(['chardev-add', 'netdev_add', 'device_add', 'netdev_del', 'chardev-remove']);
   });
 
   it('says what stays when that can not be taken back', async () => {
     const qmp = await machine({ device_add: { error: 'no' }, 'blockdev-del': { error: 'it is in use' } });
-    const error = await failure(plugDevice(qmp, disk, context, {}));
+    const error = await failure(plugDevice(qmp, disk, context, {}, notes));
     expect(error.rawMessage).toContain("disk0 can't be plugged");
     expect(error.facts.log).toContain('it is in use');
   });
@@ -83,15 +93,40 @@ describe('plugging', () => {
     ['anything else', 'VMM_FAILED'],
   ])('knows what QEMU means by %j', async (text, code) => {
     const qmp = await machine({ 'blockdev-add': { error: text } });
-    expect(await codeOf(plugDevice(qmp, disk, context, {}))).toBe(code);
+    expect(await codeOf(plugDevice(qmp, disk, context, {}, notes))).toBe(code);
   });
 
   it('goes on without a word from a QEMU that can not say whether the guest drives it', async () => {
     const qmp = await machine({
       'x-query-virtio-status': { error: 'The command x-query-virtio-status has not been found' },
     });
-    await plugDevice(qmp, net, context, {});
+    await plugDevice(qmp, net, context, {}, notes);
     expect(commands().at(-1)).toBe('x-query-virtio-status');
+  });
+});
+
+describe('a caller that gives up while the guest takes a device', () => {
+  const path = '/machine/peripheral/disk0';
+  const unread = { value: [{ qdev: `${path}/virtio-backend`, stats: { rd_operations: 0 } }] };
+  const giveUp = (qmp: FakeMonitor['qmp']): Promise<void> =>
+    plugDevice(qmp, disk, context, { signal: AbortSignal.timeout(30) }, notes);
+
+  it('gets nothing: the guest is asked to give it back', async () => {
+    const qmp = await machine({ 'query-blockstats': unread, device_del: { events: [deleted(path)] } });
+    await expect(giveUp(qmp)).rejects.toThrow(/abort/i);
+    expect(commands().filter((command) => command !== 'query-blockstats')).toEqual([
+      ...['object-add', 'blockdev-add', 'device_add', 'qom-list', 'device_del', 'blockdev-del', 'object-del'],
+    ]);
+    expect(written).toEqual(['added', 'taken back']);
+  });
+
+  it('is told when the guest keeps it, and it stays written down', async () => {
+    const kept = [{ event: 'DEVICE_UNPLUG_GUEST_ERROR', data: { path } }];
+    const qmp = await machine({ 'query-blockstats': unread, device_del: { events: kept } });
+    const error = await failure(giveUp(qmp));
+    expect(error.facts.log).toBe('the guest does not give disk0 back: it stays attached');
+    expect(commands()).not.toContain('blockdev-del');
+    expect(written).toEqual(['added']);
   });
 });
 

@@ -44,6 +44,9 @@ it('the program is looked for by the architecture, in the PATH alone', async () 
       findings: [{ problem: 'qemu-system-x86_64 is not on the PATH', advice: expect.any(String) as string }],
     });
     expect((await probe({ ...host, arch: 'arm64' })).findings[0]?.problem).toContain('qemu-system-aarch64');
+    const foreign = (await probe(host, undefined, 'arm64')).findings[0];
+    expect(foreign?.problem).toContain('qemu-system-aarch64');
+    expect(foreign?.advice).toContain('qemu-system-arm`');
     at.write('qemu-system-x86_64', 'not executable', 0o644);
     expect((await probe(host)).usable).toBe(false);
   } finally {

@@ -16,11 +16,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { architectureOf } from '../../../../src/images/host-architecture.ts';
 import { importRoot, type ImportOptions } from '../../../../src/images/roots/import.ts';
 import type { RootImage } from '../../../../src/images/roots/root-image.ts';
 import { findRoot, listRoots } from '../../../../src/images/roots/root-store.ts';
+import { requireSameArchitecture, storedImage } from '../../../../src/sandbox/root-image.ts';
 import { archive, pax } from '../../../fakes/tar.ts';
-import { asFolder, asTar, layout, longName, type Made, saved, types } from './oci-fixture.ts';
+import { asFolder, asTar, layout, longName, type Made, own, saved, types } from './oci-fixture.ts';
 
 let work: string;
 let store: string;
@@ -191,4 +193,22 @@ it('builds of one name at once both end whole', async () => {
   expect([a.file, b.file]).toContain(found?.file);
   contentOf(a);
   contentOf(b);
+});
+
+it('takes an image for another architecture when that is asked for, and says so of it', async () => {
+  const other = own === 'amd64' ? 'arm64' : 'amd64';
+  const made: Made = { layers: [base], architecture: other };
+  await expect(imported(asTar(layout(made)))).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+  const { linux } = architectureOf(other);
+  expect(await imported(asTar(layout(made)), { name: 'foreign', arch: other })).toMatchObject({
+    manifest: { architecture: linux },
+  });
+  await expect(imported(asTar(layout({ layers: [base] })), { arch: other })).rejects.toMatchObject({
+    code: 'UNSUPPORTED',
+    message: expect.stringContaining(`not for linux/${other}`) as unknown,
+  });
+  const stored = await storedImage(store, 'foreign');
+  expect(stored?.architecture).toBe(linux);
+  expect(() => requireSameArchitecture(stored, other)).not.toThrow();
+  expect(() => requireSameArchitecture(stored, undefined)).toThrow(/^INVALID_CONFIG: the image foreign is for/);
 });
