@@ -1,6 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import type { GuestAgent } from '../guest/agent.ts';
+import { loadDriver } from '../hypervisors/registry.ts';
 import type { HeldVm } from './held-vm.ts';
 
 /** What a VM is to have. What is absent stays as it is. */
@@ -19,6 +21,9 @@ export interface VmResizeResult {
 
 /** Most guests' memory block (x86-64 below 64 GiB); used when the guest says none. */
 const usualBlockMiB = 128;
+/** Milliseconds after which a guest that has not taken a vCPU will not take it. */
+const quietMs = 5_000;
+const maxPauseMs = 200;
 
 /**
  * Gives a running VM another number of vCPUs or another size of memory; resolves when the guest uses it. Memory before vCPUs: when one of
@@ -48,7 +53,10 @@ export async function resizeVm(
       changed.vcpus = result.vcpus.after;
     }
     // A guest may leave what comes offline until it is told to use it.
-    await Promise.all([held.change(changed), agent.online(call)]);
+    const [, { cpus }] = await Promise.all([held.change(changed), agent.online(call)]);
+    const { before = 0, after = 0 } = result.vcpus ?? {};
+    if (after > before && cpus < after && (await loadDriver(held.hypervisor.type)).bootsGuest)
+      await untilUsed(agent, after, call);
     return result;
   } catch (error) {
     // What was done stays, and is written down.
@@ -56,6 +64,22 @@ export async function resizeVm(
     throw error;
   } finally {
     scope.release();
+  }
+}
+
+/** A guest's kernel hears of a vCPU a moment after its VMM has it; one that has no place for it says nothing. */
+async function untilUsed(agent: GuestAgent, vcpus: number, call: CallOptions): Promise<void> {
+  const began = performance.now();
+  for (let pauseMs = 5; ; pauseMs = Math.min(pauseMs * 2, maxPauseMs)) {
+    await delay(pauseMs, undefined, { signal: call.signal });
+    const { cpus } = await agent.online(call);
+    if (cpus >= vcpus) return;
+    if (performance.now() - began > quietMs)
+      throw new VmError('GUEST_REFUSED', `the guest uses ${cpus} of its ${vcpus} vCPUs`, {
+        operation: 'resize',
+        advice:
+          'Its kernel has no place for more: look for `nr_cpus`, and for what it says of CPUs (`dmesg`). The VMM has them.',
+      });
   }
 }
 

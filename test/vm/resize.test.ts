@@ -183,3 +183,11 @@ it('virtio-mem gives memory past 4 GiB and takes it back', async () =>
     expect(await vm.resize({ memoryMiB: 1000 })).toEqual({ memoryMiB: { before: 5000, after: 1000 } });
     expect((await guestMiB(vm)) - before).toBeLessThan(800);
   }));
+
+it('a guest whose kernel has no place for a vCPU is told of, and goes on', async () =>
+  withGuest({ kernelParams: [{ key: 'nr_cpus', value: '1' }], maxVcpus: 2 }, async (vm) => {
+    const error = await failure(vm.resize({ vcpus: 2 }));
+    expect([error.code, error.rawMessage]).toEqual(['GUEST_REFUSED', 'the guest uses 1 of its 2 vCPUs']);
+    expect(await read(vm, 'nproc')).toBe('1');
+    expect((await vm.inspect()).vcpus).toBe(2);
+  }));
