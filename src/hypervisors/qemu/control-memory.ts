@@ -77,14 +77,22 @@ export async function plugModule(
   onPlugged: () => void = () => undefined,
 ): Promise<void> {
   const id = moduleId(slot);
-  await qmp.execute('object-add', backend(config, backendId(slot), sizeMiB), call);
+  // The module is asked for right behind it: QEMU does one after the other, and refuses a module without its memory.
+  const made = qmp.execute('object-add', backend(config, backendId(slot), sizeMiB), call);
+  made.catch(() => undefined);
+  const plug = async (): Promise<void> => {
+    const added = qmp.execute('device_add', { driver: 'pc-dimm', id, memdev: backendId(slot), slot }, call);
+    added.catch(() => undefined);
+    await made;
+    await added;
+    onPlugged();
+  };
   try {
-    await plugged(qmp, id, call, async () => {
-      await qmp.execute('device_add', { driver: 'pc-dimm', id, memdev: backendId(slot), slot }, call);
-      onPlugged();
-    });
+    await plugged(qmp, id, call, plug);
   } catch (error) {
-    if (VmError.from(error).code === 'VMM_FAILED') await qmp.execute('object-del', { id: backendId(slot) });
+    // Nothing is left of what QEMU has refused.
+    const refused = VmError.from(error).code === 'VMM_FAILED';
+    if (refused && (await made.then(Boolean, () => false))) await qmp.execute('object-del', { id: backendId(slot) });
     throw error;
   }
 }

@@ -1,7 +1,7 @@
 import { callScope, type CallOptions } from '../../config/call-options.ts';
 import { lock } from '../../state/lock.ts';
 import { vmmFiles } from '../../state/paths.ts';
-import { connectQmp, type QmpClient } from '../../transports/qmp/client.ts';
+import { openQmp, type QmpClient } from '../../transports/qmp/client.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { CpuInfoFast, RunState, StatusInfo } from './wire.ts';
 
@@ -22,7 +22,7 @@ export class QemuControl {
 
   /** Resolves once the monitor answers: QEMU has read its whole command line by then. */
   async ready(options: CallOptions = {}): Promise<void> {
-    await this.session(() => Promise.resolve(), options);
+    await this.session((qmp) => qmp.negotiated, options);
   }
 
   async status(options: CallOptions = {}): Promise<RunState> {
@@ -62,7 +62,7 @@ export class QemuControl {
     try {
       const held = await lock(this.#folders.stateFolder, 'qmp', call);
       try {
-        const qmp = await connectQmp(vmmFiles.qmpSocket(this.#folders.runtimeFolder), call);
+        const qmp = await openQmp(vmmFiles.qmpSocket(this.#folders.runtimeFolder), call);
         try {
           return await use(qmp, call);
         } finally {

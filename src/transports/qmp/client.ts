@@ -37,11 +37,9 @@ export async function connectQmp(target: string | Duplex, options: QmpConnectOpt
   const scope = callScope('the QMP handshake', { signal: options.signal, timeoutMs: options.timeoutMs ?? handshakeMs });
   const call = { signal: scope.signal };
   try {
-    const stream = typeof target === 'string' ? await connectUnix(target, call) : target;
-    const client = new QmpClient(stream, options.onEvent);
+    const client = await openQmp(target, { ...options, ...call });
     try {
-      // Said before the greeting is heard: QEMU reads nothing until it has greeted, and then need not wait for us.
-      await scope.race(Promise.all([client.greeted, client.execute('qmp_capabilities', undefined, call)]));
+      await scope.race(client.negotiated);
       return client;
     } catch (error) {
       await client.close();
@@ -55,12 +53,24 @@ export async function connectQmp(target: string | Duplex, options: QmpConnectOpt
   }
 }
 
-/** A QMP session. Made by {@link connectQmp}. */
+/**
+ * Opens a QMP session and waits for the connection alone: what is asked is said right behind the handshake, and answered with it. Of a
+ * VMM that does not speak QMP the first command tells.
+ * @throws {VmError} what {@link connectUnix} throws
+ */
+export async function openQmp(target: string | Duplex, options: QmpConnectOptions = {}): Promise<QmpClient> {
+  const stream = typeof target === 'string' ? await connectUnix(target, options) : target;
+  return new QmpClient(stream, options.onEvent);
+}
+
+/** A QMP session. Made by {@link connectQmp} or {@link openQmp}. */
 export class QmpClient implements AsyncDisposable {
   /** `event` for each of the VMM's events; `close` once, with the reason, when the session is over. */
   readonly events: EventEmitter<{ event: [QmpEvent]; close: [VmError] }> = new EventEmitter();
   /** Resolves with the greeting; rejects when the session ends without one. */
   readonly greeted: Promise<QmpGreeting>;
+  /** Resolves when the VMM takes commands; rejects when the session ends before. */
+  readonly negotiated: Promise<void>;
 
   readonly #stream: Duplex;
   readonly #lines = new LineSplitter(maxLineBytes);
@@ -91,6 +101,9 @@ export class QmpClient implements AsyncDisposable {
     );
     stream.on('end', () => this.#finish(new VmError('VMM_GONE', 'the VMM closed its monitor')));
     if (stream.destroyed) this.#finish(new VmError('VMM_GONE', 'the monitor was closed before it was used'));
+    // Said before the greeting is heard: QEMU reads nothing until it has greeted, and then need not wait for us.
+    this.negotiated = Promise.all([this.greeted, this.execute('qmp_capabilities')]).then(() => undefined);
+    this.negotiated.catch(() => undefined);
   }
 
   /**
