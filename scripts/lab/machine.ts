@@ -75,7 +75,8 @@ export async function openLab({ cargo, vmmCargo, bundles, keep, report }: LabOpt
     vcpus: 2,
     memoryMiB,
     cpuModel: 'EPYC',
-    cpuFeatures: ['+svm', '+npt', '-erms'],
+    // From 6.8 or so on Linux uses cmpxchg16b in its allocator, after which QEMU 7.2 can hand it wrong flags: it crashes.
+    cpuFeatures: ['+svm', '+npt', '-erms', ...(other === undefined ? [] : ['-cx16'])],
     // An emulated CPU that enters an emulated guest is gone for seconds when its host is busy: to the lab's kernel that is a lockup.
     kernelParams: deserializeParams([
       ...(other?.guest.manifest.commandLine ?? []),
