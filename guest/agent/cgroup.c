@@ -110,11 +110,14 @@ int cgroup_enter(int group, pid_t pid) {
   return write_file(group, "cgroup.procs", text);
 }
 
+static unsigned freezes;
+
 void cgroup_freeze(bool freeze) {
-  static unsigned asked;
-  asked += freeze ? 1 : -1u;
-  if (parent >= 0) write_file(parent, "cgroup.freeze", asked > 0 ? "1" : "0");
+  freezes += freeze ? 1 : -1u;
+  if (parent >= 0) write_file(parent, "cgroup.freeze", freezes > 0 ? "1" : "0");
 }
+
+bool cgroup_frozen(void) { return freezes > 0; }
 
 void cgroup_kill(int group) { write_file(group, "cgroup.kill", "1"); }
 

@@ -36,6 +36,8 @@ void cgroup_tidy(void);
 
 /* Has all processes in groups of ours stand still, or go on once each that asked for it wants that. Does nothing without cgroups. */
 void cgroup_freeze(bool freeze);
+/* Whether they do, and one that is started now will. */
+bool cgroup_frozen(void);
 
 /* Ends every process of the group, and of groups that were made inside it. */
 void cgroup_kill(int group);

@@ -48,3 +48,17 @@ __attribute__((noinline)) pid_t clone_into(int group, void (*child)(void *), voi
   }
   return (pid_t)pid;
 }
+
+pid_t clone_apart(int group, void (*child)(void *), void *arg) {
+  struct clone_args args;
+  memset(&args, 0, sizeof args);
+  args.flags = CLONE_INTO_CGROUP;
+  args.exit_signal = SIGCHLD;
+  args.cgroup = (uint64_t)group;
+  long pid = syscall(SYS_clone3, &args, sizeof args);
+  if (pid == 0) {
+    child(arg);
+    _exit(127);
+  }
+  return pid < 0 ? -errno : (pid_t)pid;
+}

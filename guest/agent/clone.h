@@ -9,4 +9,7 @@
    called execve or has exited, so no page table is copied and no page is written twice. Returns the pid or -errno. */
 pid_t clone_into(int group, void (*child)(void *), void *arg);
 
+/* The same with memory of its own: the caller goes on at once, also when nobody in the group does. */
+pid_t clone_apart(int group, void (*child)(void *), void *arg);
+
 #endif

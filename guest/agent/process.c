@@ -89,7 +89,7 @@ static int watch_all(struct process *p, const struct spawned *s) {
     take_word(p, &s->failure);
     return error;
   }
-  /* With a cgroup the child has had its word by now. */
+  /* With a cgroup the child has had its word by now, unless all stand still there. */
   p->report.fd = s->report;
   read_report(p);
   if (p->report.fd < 0) return error;

@@ -138,7 +138,7 @@ static bool fits(const struct child *c) {
 bool reserve_start(struct child *child, pid_t *pid, uint32_t *id, int *group, struct spawned *out) {
   if (reserve.pid == 0) return false;
   reserve.child = child;
-  if (!fits(child) || write(reserve.go, "", 1) != 1) {
+  if (!fits(child) || cgroup_frozen() || write(reserve.go, "", 1) != 1) {
     end();
     return false;
   }

@@ -19,7 +19,8 @@ static struct tree *trees;
 static int start_in_group(struct tree *t, const struct tree_options *o, void (*child)(void *), void *arg) {
   int group = cgroup_make(&t->id, &o->limits);
   if (group < 0) return group;
-  pid_t pid = clone_into(group, child, arg);
+  /* One that stands still at once must not be waited for. */
+  pid_t pid = cgroup_frozen() ? clone_apart(group, child, arg) : clone_into(group, child, arg);
   if (pid < 0) {
     close(group);
     cgroup_remove(t->id);

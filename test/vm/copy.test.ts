@@ -156,3 +156,20 @@ it('the command line copies files, folders and tar streams', async () => {
   expect(readdirSync(folder).toSorted()).toEqual(['file', 'renamed']);
   await run('rm -r /tmp/renamed /tmp/sent');
 });
+
+it('a command that is started while an image is read begins afterwards, and the agent goes on', async () => {
+  const image = vm.agent.getFiles('/', { image: true });
+  let stands = true;
+  const ended = new Promise<void>((resolve) => image.stream.once('end', resolve));
+  await new Promise<void>((resolve) => image.stream.once('readable', resolve));
+  const command = vm.exec(['sh', '-c', 'echo begun; cat'], { stdin: 'given', check: true });
+  void command.then(() => (stands = false));
+  // It answers although nobody takes the image, and without the command.
+  await vm.agent.ping({ timeoutMs: 10_000 });
+  expect(stands).toBe(true);
+  image.stream.resume();
+  await ended;
+  expect((await image.done).entries).toBeGreaterThan(100);
+  expect((await command).stdout).toBe('begun\ngiven');
+  expect((await vm.agent.info()).processes).toBe(0);
+});
