@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -8,6 +8,7 @@ import { defaultGuestOf } from '../../src/images/default-guest.ts';
 import type { GuestImage } from '../../src/images/image.ts';
 import { findImage } from '../../src/images/store.ts';
 import { planVm } from '../../src/sandbox/plan.ts';
+import { importImage } from '../../src/sandbox/root-images.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { places } from '../../src/state/paths.ts';
 import { codeOf, failure } from '../fakes/failure.ts';
@@ -107,6 +108,26 @@ describe.runIf(host)('a guest of arm64', () => {
     const { plan } = await planVm({ kernel, initrd });
     expect(plan.binary).toMatch(/qemu-system-aarch64$/);
     expect(plan.argv[plan.argv.indexOf('-machine') + 1]).toMatch(/^virt,/);
+  });
+
+  it('runs in a root image for its architecture, and in no other', async () => {
+    const root = file('root');
+    mkdirSync(path.join(root, 'bin'), { recursive: true });
+    await vm.copyOut('/bin/busybox', path.join(root, 'bin/busybox'));
+    await importImage(root, { name: 'foreign', arch: 'arm64' });
+    try {
+      const options = { image: 'foreign', memoryMiB: 256, accel: 'tcg' } as const;
+      expect(await codeOf(Vm.create(options))).toBe('INVALID_CONFIG');
+      const other = await Vm.create({ ...options, arch: 'arm64' });
+      try {
+        const { stdout } = await other.exec(['/bin/busybox', 'uname', '-m'], { check: true });
+        expect(stdout).toBe('aarch64\n');
+      } finally {
+        await other.remove();
+      }
+    } finally {
+      rmSync(places().roots, { recursive: true });
+    }
   });
 
   it('is saved, and goes on where it was, until it is told to end', async () => {
