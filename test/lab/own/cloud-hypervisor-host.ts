@@ -148,7 +148,6 @@ export function describeHostDevices(): void {
       await vm.hypervisor.hotplugAddDevice(allowed);
       expect(await vm.shell('head -c 14 /dev/vda')).toBe('this is a disk');
       await vm.hypervisor.hotplugRemoveDevice(allowed);
-      await (await vm.link()).close();
       await vm.hypervisor.pause();
       await vm.hypervisor.save(saved);
     });

@@ -42,7 +42,7 @@ export function describeOwn(jailer: string): void {
     change: VmConfigInput,
     cold: readonly BlockDevice[],
     use: (vm: LabMachine) => Promise<void>,
-    confinement: 'strict' | 'off' = 'off',
+    confinement: 'strict' | 'off' = 'strict',
   ): Promise<void> => {
     const vm = await labMachine(firecracker, change, confinement);
     try {
@@ -140,7 +140,7 @@ export function describeOwn(jailer: string): void {
       inFolder(async () => {
         const socket = path.join(folder, 'served.sock');
         await withServedDisk(disk('served').path, socket, async () => {
-          const vm = await labMachine(firecracker);
+          const vm = await labMachine(firecracker, {}, 'strict');
           try {
             await vm.hypervisor.create();
             await vm.hypervisor.addDevice({ kind: 'vhost-user', id: 'served', type: 'blk', socket });
@@ -163,7 +163,7 @@ export function describeOwn(jailer: string): void {
     it('its metadata, served to the guest on its card', async () => {
       execFileSync('ip', ['tuntap', 'add', 'fc-mmds', 'mode', 'tap']);
       const hypervisorParams = [{ key: 'mmds', value: '{"who":"a guest"}' }];
-      const vm = await labMachine(firecracker, { hypervisorParams });
+      const vm = await labMachine(firecracker, { hypervisorParams }, 'strict');
       try {
         await vm.hypervisor.create();
         await vm.hypervisor.addDevice({ kind: 'net', id: 'card', tap: 'fc-mmds' });
@@ -240,7 +240,7 @@ export function describeOwn(jailer: string): void {
         await vm.hypervisor.pause();
         await vm.hypervisor.save(second ?? '', { base: first });
       });
-      const vm = await labMachine(firecracker, { hypervisorParams, memoryMiB: 128 });
+      const vm = await labMachine(firecracker, { hypervisorParams, memoryMiB: 128 }, 'strict');
       try {
         await vm.hypervisor.create();
         await vm.hypervisor.restore(second ?? '');
@@ -310,7 +310,7 @@ export function describeOwn(jailer: string): void {
 
   it('firecracker: a tap that is busy', async () => {
     execFileSync('ip', ['tuntap', 'add', 'fc-busy', 'mode', 'tap']);
-    const [one, two] = [await labMachine(firecracker), await labMachine(firecracker)];
+    const [one, two] = [await labMachine(firecracker, {}, 'strict'), await labMachine(firecracker, {}, 'strict')];
     try {
       for (const vm of [one, two]) {
         await vm.hypervisor.create();
