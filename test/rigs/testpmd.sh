@@ -4,6 +4,9 @@
 set -eu
 mkdir -p "$1"
 cd "$1"
+# Two runs of the tests may want it at once.
+exec 9>lock
+flock 9
 program=$PWD/usr/bin/dpdk-testpmd
 libraries=$PWD/usr/lib/$(uname -m)-linux-gnu
 

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -12,7 +12,11 @@ export interface Testpmd {
 /** Brings it where this checkout has not got it yet. @returns why not, as a text, on a host without Debian's packages */
 export function getTestpmd(): Testpmd | string {
   try {
-    return testpmdIn(bringTestpmd());
+    const folder = bringTestpmd();
+    // DPDK loads no plugin from below such a folder (eal_plugin_add, lib/eal/common/eal_common_options.c).
+    for (let at = folder; at !== '/'; at = path.dirname(at))
+      if ((statSync(at).mode & 0o002) !== 0) return `dpdk-testpmd can't be used: all users may write into ${at}`;
+    return testpmdIn(folder);
   } catch (error) {
     return `dpdk-testpmd can't be had: ${(error as { stderr?: Buffer }).stderr?.toString().trim().split('\n').at(-1) ?? ''}`;
   }
