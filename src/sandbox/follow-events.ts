@@ -1,5 +1,6 @@
-import { type FSWatcher, watch } from 'node:fs';
+import { existsSync, type FSWatcher, readdirSync, statSync, watch } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import path from 'node:path';
 import { vmFiles } from '../state/paths.ts';
 import { type LogPosition, readEvents } from '../state/event-log.ts';
 import { isAlive, type ProcessIdentity } from '../state/process-identity.ts';
@@ -67,7 +68,10 @@ class Follower {
   readonly #store: VmStore;
   readonly #which: FollowedVms;
   readonly #vms = new Map<string, Followed>();
+  /** from when on, until the first look is over */
   #sinceMs: number | undefined;
+  /** where the logs ended when it was asked for what happens next, until the first look is over: a time would not tell within a millisecond */
+  #ends: ReadonlyMap<string, LogPosition> | undefined;
   #watcher: FSWatcher | undefined;
   #stirred = true;
   #wake: () => void = () => undefined;
@@ -75,7 +79,8 @@ class Follower {
   constructor(store: VmStore, which: FollowedVms, since: Date | undefined) {
     this.#store = store;
     this.#which = which;
-    this.#sinceMs = since?.getTime() ?? Date.now();
+    this.#sinceMs = since?.getTime();
+    if (since === undefined) this.#ends = logEnds(store);
   }
 
   /** Watches first and looks then, so that nothing falls between. */
@@ -107,12 +112,15 @@ class Follower {
       }
       // Its end may be known to nobody yet: who looks first writes it down.
       vm.record = await settleIfPossible(this.#store, record);
-      const read = readEvents(vmFiles.events(this.#store.folder(vm.record.name)), vm.position);
+      const log = vmFiles.events(this.#store.folder(vm.record.name));
+      const read = readEvents(log, vm.position);
       vm.position = read.position;
       this.#vms.set(record.id, vm);
       const told = read.events.filter(isLifeEvent);
       vm.endIsDue = endIsDue(vm, told);
-      events.push(...told.filter(({ at }) => Date.parse(at) >= (this.#sinceMs ?? 0)));
+      const end = this.#ends?.get(record.name);
+      const wanted = end === undefined ? told : readEvents(log, end).events.filter(isLifeEvent);
+      events.push(...wanted.filter(({ at }) => Date.parse(at) >= (this.#sinceMs ?? 0)));
     }
     for (const [id, { record, watcher, endIsDue: wasAlive }] of this.#vms) {
       if (present.has(id)) continue;
@@ -125,7 +133,7 @@ class Follower {
       events.push({ ...gone, event: 'removed' });
     }
     // What was there at first may be older than asked for; whatever is found later is new.
-    this.#sinceMs = undefined;
+    this.#sinceMs = this.#ends = undefined;
     return events.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
   }
 
@@ -184,6 +192,18 @@ class Follower {
       return undefined;
     }
   }
+}
+
+/** Where the logs of all VMs end now. */
+function logEnds(store: VmStore): Map<string, LogPosition> {
+  const { vms } = store.places;
+  if (!existsSync(vms)) return new Map();
+  return new Map(
+    readdirSync(vms).flatMap((name): [string, LogPosition][] => {
+      const found = statSync(vmFiles.events(path.join(vms, name)), { throwIfNoEntry: false });
+      return found === undefined ? [] : [[name, { inode: found.ino, offset: found.size }]];
+    }),
+  );
 }
 
 function isGone(process: ProcessIdentity | undefined): boolean {
