@@ -58,7 +58,7 @@ export async function attach(
   const { device, mountAt } = attached;
   if (await isToBeCopied(held, attached)) return attachCopy(held, agent, attached, options);
   await requireGuestFor(held, attached);
-  return inScope(`attach of ${device.id}`, { ...options, timeoutMs: options.timeoutMs ?? attachMs }, async (call) => {
+  return inTime(`attach of ${device.id}`, options, async (call) => {
     await held.locate();
     return changeAttached(held.context.stateFolder, call, async (before) => {
       const found = await held.hypervisor.hotplugAddDevice(device, call);
@@ -85,7 +85,7 @@ export async function detachDevice(
   id: string,
   { onNotice, ...options }: DetachOptions,
 ): Promise<void> {
-  await inScope(`detach of ${id}`, { ...options, timeoutMs: options.timeoutMs ?? attachMs }, async (call) => {
+  await inTime(`detach of ${id}`, options, async (call) => {
     await held.locate();
     await changeAttached(held.context.stateFolder, call, async (before) => {
       const attached = before.find(({ device }) => device.id === id);
@@ -125,7 +125,7 @@ async function attachCopy(
   const { id, kind, readOnly, path } = device as FsDevice;
   const folder: CopiedFolder = { id, path, mountAt: mountAt as string, readOnly, as: 'files' };
   await requireFolder(device as FsDevice);
-  return inScope(`attach of ${id}`, { ...options, timeoutMs: options.timeoutMs ?? attachMs }, async (call) => {
+  return inTime(`attach of ${id}`, options, async (call) => {
     await held.locate();
     return changeAttached(held.context.stateFolder, call, async (before) => {
       const taken = before.find((other) => other.device.id === id || other.mountAt === mountAt);
@@ -162,4 +162,9 @@ async function requireGuestFor({ hypervisor }: HeldVm, { mountAt }: AttachedDevi
   throw new VmError('UNSUPPORTED', `mountAt is not supported on ${hypervisor.type}: its guest is this host`, {
     field: 'mountAt',
   });
+}
+
+/** The work, within the caller's time or ours. */
+function inTime<T>(what: string, options: CallOptions, work: (call: CallOptions) => Promise<T>): Promise<T> {
+  return inScope(what, { ...options, timeoutMs: options.timeoutMs ?? attachMs }, work);
 }

@@ -21,14 +21,15 @@ export type WithVm = (
   use: (vm: LabMachine) => Promise<void>,
 ) => Promise<void>;
 
-/** One that is confined, as root has it by default. */
-export async function withConfined(
+/** Starts one for a test, confined as root has it by default. */
+export async function withStarted(
   module: HypervisorModule,
   change: VmConfigInput,
   cold: readonly Device[],
   use: (vm: LabMachine) => Promise<void>,
+  confinement: 'strict' | 'off' = 'strict',
 ): Promise<void> {
-  const vm = await labMachine(module, change, 'strict');
+  const vm = await labMachine(module, change, confinement);
   try {
     await vm.hypervisor.create();
     for (const device of cold) await vm.hypervisor.addDevice(device);

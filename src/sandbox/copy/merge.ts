@@ -3,7 +3,8 @@ import { link, lutimes, mkdir, open, rename, symlink, unlink, type FileHandle } 
 import { VmError } from '../../errors.ts';
 import { printable } from '../../guest/printable.ts';
 import type { TarEntry } from '../../transports/tar/entry.ts';
-import { archiveError, TarReader } from '../../transports/tar/reader.ts';
+import { readArchive } from '../../transports/tar/read-archive.ts';
+import { archiveError } from '../../transports/tar/reader.ts';
 import type { ArchiveRules, Place } from './archive-rules.ts';
 import { type Baseline, guestMark, isAlike, type Known, nameOf } from './baseline.ts';
 import { FOLDER, inFolderBelow, SET_ID_BITS, seconds, temporaryName, within } from './below.ts';
@@ -56,17 +57,9 @@ export async function mergeArchive(
   target: string,
   rules: MergeRules,
 ): Promise<MergedFolder> {
-  const reader = new TarReader();
   const merge = new FolderMerge(target, rules);
   try {
-    for await (const chunk of source) {
-      for (const event of reader.push(chunk)) {
-        if (event === 'end') await merge.end();
-        else if ('data' in event) await merge.data(event.data);
-        else await merge.entry(event.entry);
-      }
-    }
-    reader.finish();
+    await readArchive(source, merge);
     await merge.leaveTo(1);
     await merge.removeGone();
     return merge.result;

@@ -1,7 +1,7 @@
 import { lchown, link, lstat, lutimes, mkdir, open, rename, symlink, unlink, type FileHandle } from 'node:fs/promises';
 import { VmError } from '../../errors.ts';
 import type { TarEntry } from '../../transports/tar/entry.ts';
-import { TarReader } from '../../transports/tar/reader.ts';
+import { readArchive } from '../../transports/tar/read-archive.ts';
 import type { ArchiveRules, Place } from './archive-rules.ts';
 import { FOLDER, inFolderBelow, SET_ID_BITS, seconds, temporaryName, within } from './below.ts';
 import { hostError } from './host-error.ts';
@@ -25,17 +25,9 @@ export async function unpackArchive(
   rules: ArchiveRules,
   keepOwners: boolean,
 ): Promise<void> {
-  const reader = new TarReader();
   const unpacker = new Unpacker(target, rules, keepOwners);
   try {
-    for await (const chunk of source) {
-      for (const event of reader.push(chunk)) {
-        if (event === 'end') await unpacker.end();
-        else if ('data' in event) await unpacker.data(event.data);
-        else await unpacker.entry(event.entry);
-      }
-    }
-    reader.finish();
+    await readArchive(source, unpacker);
     await unpacker.leaveTo(0);
   } finally {
     await unpacker.close();

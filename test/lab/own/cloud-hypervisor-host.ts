@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cloudHypervisor } from '../../../src/hypervisors/cloud-hypervisor/index.ts';
 import type { BlockDevice } from '../../../src/hypervisors/device.ts';
 import { codeOf, failure } from '../../fakes/failure.ts';
-import { itGivesMemoryBack, itLimitsDisks, withConfined, type WithVm } from '../figures.ts';
+import { itGivesMemoryBack, itLimitsDisks, withStarted, type WithVm } from '../figures.ts';
 import { withHugePages, withServedCard } from '../host-side.ts';
 import { type LabMachine, labMachine } from '../machine.ts';
 import { spareDisk, useInGuest, withSpareDisk } from '../spare-disk.ts';
@@ -64,7 +64,7 @@ export function describeHostDevices(): void {
   });
 
   describe('clh: figures', () => {
-    const withVm: WithVm = (change, cold, use) => withConfined(cloudHypervisor, change, cold, use);
+    const withVm: WithVm = (change, cold, use) => withStarted(cloudHypervisor, change, cold, use);
     itGivesMemoryBack(withVm);
     itLimitsDisks(withVm);
   });

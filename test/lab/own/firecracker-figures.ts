@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { firecracker } from '../../../src/hypervisors/firecracker/index.ts';
 import { vmFiles } from '../../../src/state/paths.ts';
-import { itGivesMemoryBack, itLimitsDisks, withConfined, type WithVm } from '../figures.ts';
+import { itGivesMemoryBack, itLimitsDisks, withStarted, type WithVm } from '../figures.ts';
 
 /*
  * What Firecracker limits and counts, told by what the guest gets and the host sees.
  */
 
 export function describeFigures(): void {
-  const withVm: WithVm = (change, cold, use) => withConfined(firecracker, change, cold, use);
+  const withVm: WithVm = (change, cold, use) => withStarted(firecracker, change, cold, use);
 
   describe('firecracker: figures', () => {
     itGivesMemoryBack(withVm);

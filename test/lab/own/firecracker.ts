@@ -19,6 +19,7 @@ import { VmError } from '../../../src/errors.ts';
 import type { BlockDevice } from '../../../src/hypervisors/device.ts';
 import { firecracker } from '../../../src/hypervisors/firecracker/index.ts';
 import { isAlive } from '../../../src/state/process-identity.ts';
+import { withStarted } from '../figures.ts';
 import { hugePagesInUse, withHugePages, withServedDisk } from '../host-side.ts';
 import { type LabMachine, labMachine } from '../machine.ts';
 
@@ -43,17 +44,7 @@ export function describeOwn(jailer: string): void {
     cold: readonly BlockDevice[],
     use: (vm: LabMachine) => Promise<void>,
     confinement: 'strict' | 'off' = 'strict',
-  ): Promise<void> => {
-    const vm = await labMachine(firecracker, change, confinement);
-    try {
-      await vm.hypervisor.create();
-      for (const device of cold) await vm.hypervisor.addDevice(device);
-      await vm.hypervisor.start();
-      await use(vm);
-    } finally {
-      await vm.discard();
-    }
-  };
+  ): Promise<void> => withStarted(firecracker, change, cold, use, confinement);
   const inFolder = async (test: () => Promise<void>): Promise<void> => {
     folder = mkdtempSync(path.join(tmpdir(), 'polyvisor-lab-fc-'));
     try {
