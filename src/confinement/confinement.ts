@@ -13,7 +13,7 @@ import {
   planConfinement,
 } from './confinement-plan.ts';
 import { type HostPowers, readHostPowers } from './host-powers.ts';
-import { buildJail } from './jail.ts';
+import { buildJail, jailAt } from './jail.ts';
 import { libraryFolders, libraryFolders32, loaderFiles, plainDevices, scriptFolders } from './jail-plan.ts';
 import type { ConfinementLevel } from './level.ts';
 import { type Seen, survey } from './survey.ts';
@@ -37,6 +37,10 @@ export interface ConfinementRequest extends ConfinementSubject {
 export interface Confined {
   plan: ConfinementPlan;
   through: Through;
+  /**
+   * Makes jail and cgroup, and gives the VMM its folder: to be called before it is started. @throws {VmError} HOST_MISSING, IO
+   */
+  make: () => void;
 }
 
 /** What is asked for when nobody says: as root everything, since root can have it; otherwise what this user can have. */
@@ -67,8 +71,7 @@ export async function previewConfinement(request: ConfinementRequest): Promise<C
 }
 
 /**
- * Makes all that confines a VMM: takes its uid, makes jail and cgroup, gives it its folder. What is made is written down first,
- * and goes with {@link releaseConfinement}.
+ * Decides how a VMM is confined, and takes its uid. What is to be made is written down first, and goes with {@link releaseConfinement}.
  * @throws {VmError} PERMISSION, FILE_NOT_FOUND, HOST_MISSING, BUSY when no uid is left, IO
  */
 export async function confine(request: ConfinementRequest): Promise<Confined> {
@@ -78,10 +81,13 @@ export async function confine(request: ConfinementRequest): Promise<Confined> {
   const uid = level !== 'off' && powers.ownUid === true ? takeUid(id) : 0;
   const plan = planConfinement(level, request, powers, seenBy(request, powers), uid);
   await writeUnflushed(vmFiles.confinement(stateFolder), `${JSON.stringify(plan, undefined, 2)}\n`);
-  const jail = plan.jail === undefined ? undefined : buildJail(stateFolder, plan.jail, plan.uid);
-  if (plan.cgroup !== undefined) makeCgroup(plan.cgroup);
-  if (plan.uid !== undefined) giveFolder(runtimeFolder, plan.uid);
-  return { plan, through: throughOf(plan, { ...request, jail, tools: powers.tools }) };
+  const jail = plan.jail && jailAt(stateFolder, plan.jail);
+  const make = (): void => {
+    if (plan.jail !== undefined) buildJail(stateFolder, plan.jail, plan.uid);
+    if (plan.cgroup !== undefined) makeCgroup(plan.cgroup);
+    if (plan.uid !== undefined) giveFolder(runtimeFolder, plan.uid);
+  };
+  return { plan, through: throughOf(plan, { ...request, jail, tools: powers.tools }), make };
 }
 
 /** How a VM's VMM was confined when it was last started; undefined before that, and when it can't be read. */

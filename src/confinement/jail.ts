@@ -17,7 +17,7 @@ import { type JailMount, type JailPlan, terminalMaker } from './jail-plan.ts';
 export const ownDevices = '/dev/.own';
 
 /** The words after `--` of the script that mounts a jail: what it makes device nodes of. */
-export interface BuiltJail {
+export interface Jail {
   /** the VMM's root */
   root: string;
   /** all mounts, in the form of fstab(5) */
@@ -25,19 +25,20 @@ export interface BuiltJail {
   nodes: readonly { file: string; type: 'b' | 'c'; major: number; minor: number }[];
 }
 
+/** A VM's jail, which may be still to be built. Pure. */
+export function jailAt(stateFolder: string, { nodes }: JailPlan): Jail {
+  const root = vmFiles.jail(stateFolder);
+  const fstab = vmFiles.jailMounts(stateFolder);
+  return { root, fstab, nodes: nodes.map((node) => ({ ...node, file: path.join(root, ownNode(node.path)) })) };
+}
+
 /**
  * Makes the folder of a jail with its mount points, and the list of what is mounted. Nothing is mounted here: that is done in
  * the VMM's own mount namespace, and ends with it.
  * @throws {VmError} IO
  */
-export function buildJail(stateFolder: string, plan: JailPlan, uid: number | undefined): BuiltJail {
-  const root = vmFiles.jail(stateFolder);
-  const fstab = vmFiles.jailMounts(stateFolder);
-  const built = {
-    root,
-    fstab,
-    nodes: plan.nodes.map((node) => ({ ...node, file: path.join(root, ownNode(node.path)) })),
-  };
+export function buildJail(stateFolder: string, plan: JailPlan, uid: number | undefined): void {
+  const { root, fstab } = jailAt(stateFolder, plan);
   try {
     makeFolder(root);
     const made = new Set([root]);
@@ -60,7 +61,6 @@ export function buildJail(stateFolder: string, plan: JailPlan, uid: number | und
     }
     for (const node of plan.nodes) linkToNode(root, node.path);
     writeFileSync(fstab, lines.join(''), { mode: 0o600 });
-    return built;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new VmError('IO', `can't make the VMM's jail: ${message}`, { path: root, errno: code, cause: error });

@@ -1,6 +1,6 @@
 import { VmError } from '../errors.ts';
 import type { ConfinementPlan } from './confinement-plan.ts';
-import type { BuiltJail } from './jail.ts';
+import type { Jail } from './jail.ts';
 import type { ToolName, Tools } from './tools.ts';
 
 /** What a VMM is started through. Each command ends by running what follows it. */
@@ -65,7 +65,7 @@ export function throughOf(
     lockMemory,
     descriptors = [],
   }: {
-    jail: BuiltJail | undefined;
+    jail: Jail | undefined;
     tools: Tools;
     networkNamespace?: string | undefined;
     workingFolder?: string | undefined;

@@ -11,6 +11,9 @@ const drivers: { readonly [type in HypervisorType]?: () => Promise<HypervisorMod
   mock: async () => (await import('./mock/index.ts')).mock,
 };
 
+/** Those that were asked for: `import` takes its time for a module that is there, too. */
+const loaded = new Map<HypervisorType, Promise<HypervisorModule>>();
+
 /** Why a known type has no driver. */
 const noDriver = 'this version of polyvisor has no driver for it yet';
 
@@ -26,7 +29,9 @@ export async function loadDriver(type: HypervisorType): Promise<HypervisorModule
       advice: `Use one of: ${driverTypes().join(', ')}.`,
     });
   }
-  return load();
+  const module = loaded.get(type) ?? load();
+  loaded.set(type, module);
+  return module;
 }
 
 /** The types that have a driver. */

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { chmod, open, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { VmError } from '../errors.ts';
@@ -31,19 +32,26 @@ export async function makeMemoryFile(file: string, sizeMiB: number): Promise<voi
  * Makes sure that the guest would find all its memory: a VMM itself maps a file that was cut short, and the guest dies of it.
  * @throws {VmError} FILE_NOT_FOUND, FILE_UNREADABLE, FILE_INVALID
  */
-export async function requireMemoryFile(file: string, sizeMiB: number): Promise<void> {
-  const { size } = await stat(file).catch((error: NodeJS.ErrnoException) => {
-    const missing = error.code === 'ENOENT';
-    const problem = missing ? `the memory of the template is not there: ${file}` : `${file}: ${error.message}`;
+export function requireMemoryFile(file: string, sizeMiB: number): void {
+  const size = sizeOf(file);
+  if (size === sizeMiB * mib) return;
+  throw new VmError('FILE_INVALID', `${file} has ${size} bytes, and the guest had ${sizeMiB * mib}`, { path: file });
+}
+
+function sizeOf(file: string): number {
+  try {
+    return statSync(file).size;
+  } catch (error) {
+    const { code: errno, message } = error as NodeJS.ErrnoException;
+    const missing = errno === 'ENOENT';
+    const problem = missing ? `the memory of the template is not there: ${file}` : `${file}: ${message}`;
     throw new VmError(missing ? 'FILE_NOT_FOUND' : 'FILE_UNREADABLE', problem, {
       path: file,
-      errno: error.code,
+      errno,
       cause: error,
       advice: missing ? 'Make the template again: memory in tmpfs is gone when the host has rebooted.' : undefined,
     });
-  });
-  if (size === sizeMiB * mib) return;
-  throw new VmError('FILE_INVALID', `${file} has ${size} bytes, and the guest had ${sizeMiB * mib}`, { path: file });
+  }
 }
 
 /** Whether a folder is ours and lets nobody else in. */

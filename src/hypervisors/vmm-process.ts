@@ -88,9 +88,10 @@ export class VmmProcess {
   /** @throws {VmError} START_FAILED, HOST_MISSING, PERMISSION when the VMM's uid may not open what it is to open, BUSY, IO, ABORTED */
   async launch(plan: LaunchPlan, options: CallOptions): Promise<void> {
     const { stateFolder, pruneArgv } = this.#context;
-    const { plan: confinement, through } = await confine(confinementRequest(this.#context, plan));
+    const { plan: confinement, through, make } = await confine(confinementRequest(this.#context, plan));
     this.#launched = await launch({
       through,
+      meanwhile: make,
       maxFileBytes: confinement.maxFileBytes,
       argv: [plan.binary, ...plan.argv],
       env: plan.env,

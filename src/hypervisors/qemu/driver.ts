@@ -1,5 +1,4 @@
-import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { callScope, type CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
@@ -238,7 +237,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
     const files = savedFiles(path.dirname(described), saved);
     const { memoryPath, memoryMiB } = this.context.config;
     files.memory &&= memoryPath ?? files.memory;
-    if (files.memory !== undefined) await requireMemoryFile(files.memory, memoryMiB);
+    if (files.memory !== undefined) requireMemoryFile(files.memory, memoryMiB);
     this.#saved = saved;
     await writeDevices(this.context.stateFolder, saved.devices);
     this.#memory = files.memory;
@@ -271,7 +270,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
     try {
       const events = vmmFiles.eventsIn(this.context.runtimeFolder);
       const told = this.plan().files.find((file) => file.path === events);
-      if (told !== undefined) await writeFile(events, told.content);
+      if (told !== undefined) writeFileSync(events, told.content);
       await this.start(call);
     } finally {
       this.#stream = undefined;

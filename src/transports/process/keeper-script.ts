@@ -11,9 +11,9 @@
  * Descriptors: 1 the owner's pipe, 2 the log, 3 what the child gets as its stdout; made here, 4 the lease's read end, 5 its write
  * end, 6 the write end of `alive`, which the child keeps, 7 its read end. The working folder is the VM's, which may get another name.
  *
- * Says on the pipe, a line each: `ready` when the lease is there, which the owner then joins; `pid N`, which it answers with a line of
- * its own when it knows that process, which is not waited for until then; `exit code N` or `exit signal N`, before that `by lease`
- * or `by end` when it was the reader's doing; or `detached`.
+ * Says on the pipe, a line each: `ready` when the lease is there, which the owner then joins; `pid N`, which it answers with `known`
+ * when it knows that process, which is not waited for until then; `exit code N` or `exit signal N`, before that `by lease`
+ * or `by end` when it was the reader's doing; or `detached`. There is no child before the owner has said `go`.
  */
 
 /** The start time of a process: field 22 of its stat, the 20th after the name, which may hold blanks; and its pid. */
@@ -86,6 +86,9 @@ keeper_start=$start
 
 shift "$prune_words"
 exec 4<&- 7<&-
+# Tools read a dozen files for another language.
+LC_ALL=C
+export LC_ALL
 `;
 
 /** How the first part becomes the second one by way of a command. */
@@ -109,6 +112,9 @@ tell() {
 }
 trap 'tell end' HUP INT TERM
 trap : PIPE
+
+# The owner may still be making what the child needs. Without its word there is no child: that failed, or nobody wants one any more.
+read -r go <&1 || exit
 
 # XFSZ: a write beyond the limit then fails, instead of ending who writes.
 (

@@ -30,6 +30,8 @@ export interface LaunchOptions {
   through?: LaunchThrough | undefined;
   /** most bytes that a file may grow to by the program's writing: a write beyond fails with EFBIG. No limit by default */
   maxFileBytes?: number | undefined;
+  /** makes what the program needs, while its keeper begins: the program is started when it has returned, and not when it throws */
+  meanwhile?: (() => void) | undefined;
   /** the shell that runs the keeper; default `/bin/sh` */
   shell?: readonly [string, ...string[]] | undefined;
   /** ends the launch; what was started is gone before the call rejects */
@@ -52,7 +54,7 @@ export interface LaunchThrough {
  * The program starts with /dev/null as stdin, no descriptor but these three and `alive`, in a session of the keeper's, with
  * SIGINT and SIGQUIT ignored, as everything that a shell starts in the background (POSIX sh, 2.11). (Node closes what
  * it inherited itself only below descriptor 16; what lies above reaches the program as it reaches any other child.)
- * @throws {VmError} HYPERVISOR_NOT_FOUND, START_FAILED, HOST_MISSING, INVALID_ARGUMENT, IO, ABORTED
+ * @throws {VmError} HYPERVISOR_NOT_FOUND, START_FAILED, HOST_MISSING, INVALID_ARGUMENT, IO, ABORTED, and what `meanwhile` throws
  */
 export async function launch(options: LaunchOptions): Promise<LaunchedProcess> {
   const { argv, cwd = '/', signal } = options;
@@ -79,6 +81,8 @@ export async function launch(options: LaunchOptions): Promise<LaunchedProcess> {
         stdio: ['ignore', 'pipe', logs.stderr, logs.stdout],
       });
       launched = new LaunchedProcess(keeper, options.lease);
+      options.meanwhile?.();
+      launched.begin();
       await launched.started(signal);
       return launched;
     } catch (error) {

@@ -28,6 +28,7 @@ export class LaunchedProcess {
   #exit: ProcessExit | undefined;
   #by: 'lease' | 'end' | undefined;
   #detached = false;
+  #begun = false;
   #line = '';
   #waiting = 0;
   #failure: Error | undefined;
@@ -80,6 +81,12 @@ export class LaunchedProcess {
   /** The keeper's process; ended when the program is, or is detached. */
   get keeper(): ProcessIdentity | undefined {
     return this.#keeperIdentity;
+  }
+
+  /** Lets the keeper start the program, for which everything is there now. Called by `launch`. */
+  begin(): void {
+    this.#begun = true;
+    this.#say('go');
   }
 
   /** Resolves once the program's process exists. Called by `launch`. @throws {VmError} START_FAILED, ABORTED */
@@ -149,6 +156,8 @@ export class LaunchedProcess {
   /** Ends the program at once, and the keeper with it; the prune command is not run. Resolves when both are gone. */
   async end(): Promise<void> {
     await this.#busy(async () => {
+      // A keeper that waits for our word ends without a program when none can come any more.
+      if (!this.#begun) this.#keeper.stdout?.destroy();
       await this.#leased;
       // The keeper does it, since it may not have told yet which process it is.
       if (this.#exit === undefined && !this.#detached) await this.#lease?.order('end').catch(() => undefined);
@@ -173,9 +182,7 @@ export class LaunchedProcess {
       this.#takeLease();
     } else if (word === 'pid') {
       this.#identity = identifyChild(Number(rest));
-      const pipe = this.#keeper.stdout;
-      // Both ways: Node gives a child's pipe as a socket, whatever its type says.
-      if (pipe instanceof Socket && this.#failure === undefined) pipe.write('known\n');
+      if (this.#failure === undefined) this.#say('known');
       this.#onStarted?.();
     } else if (word === 'exit') {
       const exit = parseExit(rest);
@@ -185,6 +192,13 @@ export class LaunchedProcess {
     } else if (word === 'detached') {
       this.#detached = true;
     }
+  }
+
+  /** To the keeper, in a line of its own. */
+  #say(word: 'go' | 'known'): void {
+    const pipe = this.#keeper.stdout;
+    // Both ways: Node gives a child's pipe as a socket, whatever its type says.
+    if (pipe instanceof Socket && this.#keeper.pid !== undefined) pipe.write(`${word}\n`);
   }
 
   /** Joins the lease that the keeper has made. */

@@ -62,6 +62,7 @@ export async function startProbe(
     const confined = await confine({ ...request, hugePages: false, paths: [], ...more });
     const launched = await launch({
       through: confined.through,
+      meanwhile: confined.make,
       maxFileBytes: confined.plan.maxFileBytes,
       argv: [binary, runtime],
       lease: vmFiles.lease(state),

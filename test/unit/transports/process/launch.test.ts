@@ -10,10 +10,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { VmError } from '../../../../src/errors.ts';
 import { isAlive } from '../../../../src/state/process-identity.ts';
 import { readExit } from '../../../../src/transports/process/exit-status.ts';
 import { launch } from '../../../../src/transports/process/launch.ts';
-import { until, workspace } from './workspace.ts';
+import { pidsNaming, until, workspace } from './workspace.ts';
 
 const at = workspace();
 
@@ -99,6 +100,25 @@ describe.each(Object.entries(shells))('under %s', (_, shell) => {
       );
       if (typeof outcome === 'string') expect(outcome).toMatch(/^ABORTED: /);
     }
+  });
+
+  test('the program starts when what it needs has been made', async () => {
+    const script = `cat ${at.file('needed')}`;
+    const meanwhile = (): void => writeFileSync(at.file('needed'), 'made\n');
+    const launched = await launch({ ...at.options(['/bin/sh', '-c', script], { shell }), meanwhile });
+    expect(await launched.waitExit()).toEqual({ code: 0 });
+    expect(at.read('log')).toBe('made\n');
+  });
+
+  test('what it needs can not be made: it is not started, and no process is left', async () => {
+    const meanwhile = (): void => {
+      throw new VmError('IO', 'no room');
+    };
+    const options = at.options(['touch', at.file('started')], { shell, prune: ['touch', at.file('pruned')] });
+    await expect(launch({ ...options, meanwhile })).rejects.toMatchObject({ code: 'IO', rawMessage: 'no room' });
+    await until('no process is left', () => pidsNaming(at.folder).length === 0);
+    expect(readdirSync(at.folder)).not.toContain('started');
+    expect(readdirSync(at.folder)).not.toContain('pruned');
   });
 
   test('a keeper that is killed takes the program with it', async () => {
