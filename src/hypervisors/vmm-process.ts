@@ -1,5 +1,6 @@
-import { chownSync, closeSync, constants, openSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, closeSync, constants, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { CallOptions } from '../config/call-options.ts';
 import { assetPath } from '../config/assets.ts';
 import { type GuestArch, type HostFacts, readHostFacts } from '../config/host.ts';
@@ -73,8 +74,17 @@ export class VmmProcess {
     }
   }
 
-  /** Gives the files of a plan, which a VMM may have written to, what they began with. @throws {VmError} IO */
+  /**
+   * After a VMM that has ended, for another one: gives the files of a plan what they began with, and takes away the sockets that it left,
+   * on which nobody listens any more.
+   * @throws {VmError} IO
+   */
   async renewFiles(plan: LaunchPlan): Promise<void> {
+    const { runtimeFolder } = this.#context;
+    orIo(runtimeFolder, "can't clear", () => {
+      const sockets = readdirSync(runtimeFolder, { withFileTypes: true }).filter((entry) => entry.isSocket());
+      for (const { name } of sockets) rmSync(join(runtimeFolder, name));
+    });
     for (const { path, content } of plan.files) {
       orIo(path, "can't write", () => write(path, constants.O_TRUNC | constants.O_NOFOLLOW, content));
     }
