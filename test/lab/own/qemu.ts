@@ -29,11 +29,20 @@ export function describeOwn(): void {
     const device = spareDisk();
     const { hypervisor, shell } = machine;
     expect(await codeOf(hypervisor.hotplugAddDevice(device))).toBe('INVALID_ARGUMENT');
-    await withSpareDisk(async () => {
+    const use = async (): Promise<void> => {
       expect((await hypervisor.hotplugAddDevice(device)).guestPath).toMatch(bus);
       await useInGuest(machine);
       await hypervisor.hotplugRemoveDevice(device);
       expect(await shell('ls /sys/block')).toBe('');
+    };
+    await withSpareDisk(async () => {
+      try {
+        await use();
+      } catch (error) {
+        // The disk can't be taken from a VM that still has it.
+        await hypervisor.kill();
+        throw error;
+      }
     });
   };
 
