@@ -8,7 +8,7 @@ import { vmFiles } from '../state/paths.ts';
 import { readConfinement } from './confinement.ts';
 import { type ConfinementPlan, memoryLimitMiB } from './confinement-plan.ts';
 import { readHostPowers } from './host-powers.ts';
-import { linkToNode, makeMountPoint } from './jail.ts';
+import { linkToNode, makeMountPoint, ownNode } from './jail.ts';
 import { closedTo } from './jail-plan.ts';
 import { mayUse, type Seen, survey } from './survey.ts';
 import type { ToolName } from './tools.ts';
@@ -69,6 +69,21 @@ export async function conceal(vmm: RunningVmm, file: string, call: CallOptions =
   // Lazy: also while it is open.
   await inNamespace(vmm, plan, 'umount', ['--lazy', '--', place], call);
   removePlaces(vmm, plan, seen);
+}
+
+/**
+ * Takes away a device that a running VMM has had a node of its own for since its start, and needs no more. What it has open it can go on
+ * using. A device that the host lets everyone use stays. @throws {VmError} IO
+ */
+export function withdraw({ stateFolder, pid }: RunningVmm, device: string): void {
+  const nodes = readConfinement(stateFolder)?.jail?.nodes ?? [];
+  if (!nodes.some((node) => node.path === device)) return;
+  try {
+    unlinkSync(`/proc/${pid}/root${ownNode(device)}`);
+  } catch (error) {
+    const { code: errno, message } = error as NodeJS.ErrnoException;
+    throw new VmError('IO', `can't take ${device} from the VMM: ${message}`, { path: device, errno, cause: error });
+  }
 }
 
 /** Removes the place that something was mounted at, and the folders that were made to lead there, unless another one needs them. */

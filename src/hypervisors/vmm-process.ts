@@ -1,4 +1,4 @@
-import { chownSync, closeSync, constants, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, closeSync, constants, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CallOptions } from '../config/call-options.ts';
@@ -13,6 +13,7 @@ import {
   conceal,
   reveal,
   type RunningVmm,
+  withdraw,
 } from '../confinement/reveal.ts';
 import { endStandIn, withStandIn } from '../confinement/stand-in.ts';
 import { VmError } from '../errors.ts';
@@ -136,6 +137,11 @@ export class VmmProcess {
     await conceal(this.#running(), path, options);
   }
 
+  /** Takes away a device that the running VMM was started with. @throws {VmError} as `withdraw` does */
+  withdraw(device: string): void {
+    withdraw(this.#running(), device);
+  }
+
   /** Lets the running VMM write a file of ours, which is made where there is none. @throws {VmError} as `reveal` does */
   async lend(path: string, options: CallOptions = {}): Promise<void> {
     orIo(path, "can't make", () => closeSync(openSync(path, 'a', 0o600)));
@@ -148,6 +154,30 @@ export class VmmProcess {
   async takeBack(path: string, options: CallOptions = {}): Promise<void> {
     await this.conceal(path, options);
     orIo(path, "can't take back", () => chownSync(path, process.geteuid?.() ?? 0, process.getegid?.() ?? 0));
+  }
+
+  /** Lets the running VMM write into a new folder. Nothing is left of it when that fails. @throws {VmError} as `reveal` does */
+  async lendFolder(path: string, options: CallOptions = {}): Promise<void> {
+    const { uid } = readConfinement(this.#context.stateFolder) ?? {};
+    orIo(path, "can't make", () => mkdirSync(path, { mode: 0o700 }));
+    try {
+      if (uid !== undefined) orIo(path, "can't give the VMM", () => chownSync(path, uid, uid));
+      await this.reveal(path, { readOnly: false, ...options });
+    } catch (error) {
+      rmSync(path, { recursive: true });
+      throw error;
+    }
+  }
+
+  /** Ends what `lendFolder` began, and removes the folder with what is in it. @throws {VmError} as `conceal` does */
+  async takeBackFolder(path: string): Promise<void> {
+    try {
+      if (this.alive()) await this.conceal(path);
+    } catch (error) {
+      // One that has ended meanwhile sees nothing any more.
+      if (this.alive()) throw error;
+    }
+    orIo(path, "can't remove", () => rmSync(path, { recursive: true, force: true }));
   }
 
   /** Shows a device under another one's name while `use` has the VMM open it. @throws {VmError} as `withStandIn` does */

@@ -1,6 +1,15 @@
 import { once } from 'node:events';
 import net from 'node:net';
-import { mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readHostFacts } from '../../src/config/host.ts';
@@ -204,6 +213,37 @@ describe('devices that cannot be', () => {
       await hypervisor.resizeMemory(384, 128, false);
       expect((await failure(hypervisor.resizeMemory(256, 128, false))).code).toBe('INVALID_ARGUMENT');
     }));
+});
+
+describe('memory of a snapshot', () => {
+  const device = '/dev/userfaultfd';
+  const isOurs = ((): boolean => {
+    try {
+      closeSync(openSync(device, 'r+'));
+      return true;
+    } catch {
+      return false;
+    }
+  })();
+
+  it.each<[what: string, input: Played, onDemand: boolean]>([
+    ['is read when it is used, by a version that can', { version: '52.0' }, isOurs],
+    ['is read at once by an older one', { version: '51.1' }, false],
+    ['is read at once where other processes map it', { sharedFs: 'virtio-fs', virtioFsDaemon: '/bin/true' }, false],
+  ])('%s', async (_, input, onDemand) => {
+    const folder = at.file('snapshot');
+    mkdirSync(folder);
+    await withRunning(input, async ({ hypervisor }) => {
+      await hypervisor.pause();
+      await hypervisor.save(folder);
+    });
+    await withCreated(input, async ({ hypervisor }) => {
+      await hypervisor.restore(folder);
+      const opened = `/proc/${hypervisor.process()?.pid}/fd`;
+      const files = readdirSync(opened).map((fd) => readlinkSync(path.join(opened, fd)));
+      expect(files.includes(device)).toBe(onDemand);
+    });
+  });
 });
 
 describe('snapshots that cannot be restored', () => {

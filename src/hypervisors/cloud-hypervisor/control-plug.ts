@@ -141,6 +141,9 @@ export async function unplug(
     const gone = (event: { event: string; properties: Record<string, string> | null }): boolean =>
       event.event === 'device-removed' && event.properties?.['id'] === id;
     await untilEvent(context.runtimeFolder, gone, call, () => control.removeDevice(id, call));
+    // That is told before it is done: a device of the host is looked up once more when it is closed, in the course of which nobody is told
+    // anything about devices (`eject_device` in its device_manager.rs, `Drop` of a device in vfio-ioctls).
+    await control.counters(call);
     // Its daemon has ended with the connection, and left its socket.
     if (device.kind === 'fs') await rm(vmmFiles.deviceSocket(context.runtimeFolder, id), { force: true });
     await concealAll(vmm, pathsOf(device));

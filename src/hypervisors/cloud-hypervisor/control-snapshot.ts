@@ -1,4 +1,5 @@
-import { chown, mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { closeSync, constants, openSync } from 'node:fs';
+import { chmod, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
@@ -6,16 +7,22 @@ import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { PlannedPath } from '../launch-plan.ts';
 import { moveFile } from '../move-file.ts';
+import { isClosed } from '../template-memory.ts';
 import type { CloudHypervisorControl } from './control.ts';
-import { deviceLists, type OwnDevice } from './devices.ts';
+import { closePassage, type Lends, makePassage, withPassage } from './control-passage.ts';
+import { deviceLists, isShared, type OwnDevice } from './devices.ts';
 import { landlock } from './plan.ts';
 import { memoryBytesIn, savedFiles, type SavedMachine, savedParts, writeSaved } from './state-saved.ts';
 import type { VmConfig } from './wire.ts';
 
 const mib = 2 ** 20;
 
-/** Name of the folder in the VMM's own through which a snapshot goes: it may see no other. */
-const passage = 'snapshot';
+/** A running VMM that is saved. */
+export interface SaveScope {
+  control: CloudHypervisorControl;
+  vmm: Lends;
+  context: Pick<VmContext, 'config' | 'runtimeFolder'>;
+}
 
 /**
  * Has Cloud Hypervisor write a paused VM into a folder.
@@ -23,24 +30,24 @@ const passage = 'snapshot';
  * @throws {VmError} VMM_FAILED, IO, TIMEOUT, ABORTED
  */
 export async function saveSnapshot(
-  control: CloudHypervisorControl,
-  runtimeFolder: string,
+  { control, vmm, context }: SaveScope,
   target: string,
   machine: Pick<SavedMachine, 'version' | 'devices'>,
   call: CallOptions,
 ): Promise<number> {
-  const folder = await makePassage(runtimeFolder);
   try {
-    await control.snapshot(folder, call);
-    for (const part of savedParts) await moveFile(path.join(folder, part), path.join(target, part));
+    await withPassage(vmm, context, target, call, async (folder) => {
+      await control.snapshot(folder, call);
+      for (const part of savedParts) await moveFile(path.join(folder, part), path.join(target, part));
+    });
+    // What a VMM with a uid of its own may read it opens, where it would get a copy.
+    if (await isClosed(target)) await chmod(savedFiles(target, {})['memory-ranges'], 0o644);
     const memoryBytes = await memoryBytesIn(target);
     await writeSaved(target, { schema: 1, ...machine, memoryBytes });
     return memoryBytes;
   } catch (error) {
     for (const part of savedParts) await rm(path.join(target, part), { force: true });
     throw VmError.from(error, 'IO', { path: target });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
   }
 }
 
@@ -49,12 +56,12 @@ export async function saveSnapshot(
  * @throws {VmError} VMM_FAILED, IO, TIMEOUT, ABORTED
  */
 export async function saveTemplate(
-  control: CloudHypervisorControl,
-  { config, runtimeFolder }: Pick<VmContext, 'config' | 'runtimeFolder'>,
+  { control, context }: Pick<SaveScope, 'control' | 'context'>,
   target: string,
   machine: Pick<SavedMachine, 'version' | 'devices'>,
   call: CallOptions,
 ): Promise<void> {
+  const { config, runtimeFolder } = context;
   const { memoryPath = '', devicesStatePath = '', memoryMiB } = config;
   const apart = { memory: path.relative(target, memoryPath), state: path.relative(target, devicesStatePath) };
   const places = savedFiles(target, { apart });
@@ -67,8 +74,35 @@ export async function saveTemplate(
     for (const part of ['config.json', 'state.json'] as const) await rm(places[part], { force: true });
     throw VmError.from(error, 'IO', { path: target });
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await closePassage(runtimeFolder);
   }
+}
+
+/** By which Cloud Hypervisor learns of the pages that a guest uses first (userfaultfd(2); the device is there since Linux 6.1). */
+export const pageFaults = '/dev/userfaultfd';
+
+/**
+ * Whether memory of a snapshot can be read when it is used. Not memory that other processes map as well: nobody would bring what they use
+ * first. Memory that is mapped (`apart`) needs none of this.
+ */
+export function bringsOnDemand({ config }: Pick<VmContext, 'config'>, { apart }: Pick<SavedMachine, 'apart'>): boolean {
+  if (apart !== undefined || isShared(config) || config.hugePages) return false;
+  try {
+    closeSync(openSync(pageFaults, constants.O_RDWR));
+    return true;
+  } catch {
+    // Not there, or not ours to use: all of it is read at once.
+    return false;
+  }
+}
+
+/** What a Cloud Hypervisor opens that goes on from a snapshot. */
+export function openedBy(
+  folder: string,
+  { apart, onDemand }: Pick<SavedMachine, 'apart'> & { onDemand: boolean },
+): PlannedPath[] {
+  const files = Object.values(savedFiles(folder, { apart })).map((path): PlannedPath => ({ path, access: 'read' }));
+  return onDemand ? [...files, { path: pageFaults, access: 'write' }] : files;
 }
 
 /**
@@ -78,7 +112,7 @@ export async function saveTemplate(
  */
 export async function openSnapshot(
   context: VmContext,
-  { devices, apart }: Pick<SavedMachine, 'devices' | 'apart'>,
+  { devices, apart, onDemand }: Pick<SavedMachine, 'devices' | 'apart'> & { onDemand: boolean },
   source: string,
 ): Promise<string> {
   const folder = await makePassage(context.runtimeFolder);
@@ -86,7 +120,7 @@ export async function openSnapshot(
   const file = places['config.json'];
   try {
     const saved = JSON.parse(await readFile(file, 'utf8')) as VmConfig;
-    const opened = Object.values(places).map((path): PlannedPath => ({ path, access: 'read' }));
+    const opened = openedBy(source, { apart, onDemand });
     const config = withMemory(
       relocated(saved, context, devices, opened),
       apart === undefined ? undefined : places['memory-ranges'],
@@ -100,13 +134,9 @@ export async function openSnapshot(
   return folder;
 }
 
-export async function closeSnapshot(runtimeFolder: string): Promise<void> {
-  await rm(path.join(runtimeFolder, passage), { recursive: true, force: true });
-}
-
 /**
  * What was saved, at the places of another VM. What a list holds is what the guest found when it was saved. Pure.
- * @param opened files of the snapshot
+ * @param opened what is opened beside
  */
 export function relocated(
   saved: VmConfig,
@@ -144,14 +174,4 @@ export function withMemory(config: VmConfig, file: string | undefined): VmConfig
     shared: false,
   }));
   return { ...config, memory: { ...memory, zones: own } };
-}
-
-async function makePassage(runtimeFolder: string): Promise<string> {
-  const folder = path.join(runtimeFolder, passage);
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { mode: 0o700 });
-  // A VMM with a uid of its own has its folder by that uid.
-  const { uid, gid } = await stat(runtimeFolder);
-  if (uid !== process.geteuid?.()) await chown(folder, uid, gid);
-  return folder;
 }

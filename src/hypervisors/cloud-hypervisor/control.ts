@@ -78,9 +78,18 @@ export class CloudHypervisorControl {
   }
 
   /** The VM is paused after it, unless it is to go on. */
-  async restore(folder: string, goesOn: boolean, options: CallOptions = {}): Promise<void> {
-    // Versions that can't do it would be told of a field that they don't know.
-    const body = { source_url: fileUrl(folder), prefault: false, ...(goesOn ? { resume: true } : {}) };
+  async restore(
+    folder: string,
+    { goesOn, onDemand }: { goesOn: boolean; onDemand: boolean },
+    options: CallOptions = {},
+  ): Promise<void> {
+    const body = {
+      source_url: fileUrl(folder),
+      prefault: false,
+      // Versions that can't do it would be told of a field that they don't know.
+      ...(goesOn ? { resume: true } : {}),
+      ...(onDemand ? { memory_restore_mode: 'OnDemand' } : {}),
+    };
     await this.#put('vm.restore', body, { timeoutMs: memoryMs, ...options });
   }
 

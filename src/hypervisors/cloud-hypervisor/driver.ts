@@ -29,9 +29,10 @@ import { CloudHypervisorControl } from './control.ts';
 import { consoleOf } from './control-console.ts';
 import { dumpToFile } from './control-dump.ts';
 import { monitorEvents, startedMs } from './control-events.ts';
+import { closePassage } from './control-passage.ts';
 import { type LiveScope, looked, plug, startDaemon, unplug } from './control-plug.ts';
 import { type MemoryResize, resizeMemory, resizeVcpus } from './control-resize.ts';
-import { closeSnapshot, openSnapshot, saveSnapshot, saveTemplate } from './control-snapshot.ts';
+import { bringsOnDemand, openedBy, openSnapshot, pageFaults, saveSnapshot, saveTemplate } from './control-snapshot.ts';
 import { counters } from './control-statistics.ts';
 import type { OwnDevice } from './devices.ts';
 import { adviceFor, startFailure } from './errors.ts';
@@ -40,7 +41,7 @@ import { probe } from './probe.ts';
 import { has, requireNotOlder } from './probe-versions.ts';
 import { type CloudHypervisorState, parseState } from './state.ts';
 import { changeDevices, readDevices, writeDevices } from './state-devices.ts';
-import { readSaved, savedFiles, type SavedMachine } from './state-saved.ts';
+import { readSaved, type SavedMachine } from './state-saved.ts';
 import { typedEvent } from './wire-events.ts';
 
 /** Devices that come back with a snapshot. A daemon's state, and that of a device of the host, is in none. */
@@ -61,6 +62,8 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     apart?: SavedMachine['apart'];
     restoreFrom: string | undefined;
     goesOn: boolean;
+    /** its memory is read when it is used */
+    onDemand: boolean;
   };
   #vsock: HybridVsock | undefined;
   #features: readonly string[] | undefined;
@@ -69,7 +72,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   constructor(context: VmContext) {
     const planned = (of: VmContext, binary: string): LaunchPlan => planWith(of, binary, this.#found());
     super(context, { plan: planned, probe, parseState, startFailure, channels: { count: 0, showsHangup: true } });
-    this.#next = { devices: [], restoreFrom: undefined, goesOn: false };
+    this.#next = { devices: [], restoreFrom: undefined, goesOn: false, onDemand: false };
   }
 
   offers(): Capabilities {
@@ -128,9 +131,11 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     this.#features = features ?? [];
     try {
       await control.send(this.plan().requests, call);
-      const { restoreFrom, goesOn } = this.#next;
+      const { restoreFrom, onDemand } = this.#next;
       if (restoreFrom === undefined) return;
-      await control.restore(await openSnapshot(this.context, this.#next, restoreFrom), goesOn, call);
+      await control.restore(await openSnapshot(this.context, this.#next, restoreFrom), this.#next, call);
+      // It has been opened, and could serve nobody but who has broken out of the guest.
+      if (onDemand) this.vmm.withdraw(pageFaults);
     } catch (error) {
       const found = VmError.from(error);
       if (found.code !== 'VMM_FAILED') throw error;
@@ -138,7 +143,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
       const advice = found.advice ?? adviceFor(words.log);
       throw new VmError('START_FAILED', found.rawMessage, { ...words, advice, cause: error });
     } finally {
-      await closeSnapshot(this.context.runtimeFolder);
+      await closePassage(this.context.runtimeFolder);
     }
   }
 
@@ -149,6 +154,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     this.#next.devices = saved.devices;
     this.#next.apart = saved.apart;
     this.#next.restoreFrom = folder;
+    this.#next.onDemand = has(this.program.version, 'memoryOnDemand') && bringsOnDemand(this.context, saved);
     this.#next.goesOn = options.goOn === true && has(this.program.version, 'resumingRestore');
     await this.#startWithDaemons(options);
     return this.#next.goesOn ? 'running' : 'paused';
@@ -189,18 +195,18 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   }
 
   async save(folder: string, { onProgress, signal, timeoutMs }: SaveOptions = {}): Promise<void> {
-    const { runtimeFolder, stateFolder } = this.context;
+    const { stateFolder, config } = this.context;
     const machine = { version: this.program.version ?? '', devices: await readDevices(stateFolder) };
     requireSavable(machine.devices, savedKinds);
-    if (this.context.config.bootToBeTemplate)
-      return saveTemplate(this.#control(), this.context, folder, machine, { signal, timeoutMs });
+    const scope = this.#live();
+    if (config.bootToBeTemplate) return saveTemplate(scope, folder, machine, { signal, timeoutMs });
     // Not within the call: nothing would be saved for a caller who does not listen.
-    const bytes = await saveSnapshot(this.#control(), runtimeFolder, folder, machine, { signal, timeoutMs });
+    const bytes = await saveSnapshot(scope, folder, machine, { signal, timeoutMs });
     onProgress?.(bytes);
   }
 
   async dumpMemory(file: string, options: CallOptions = {}): Promise<void> {
-    await dumpToFile(this.#control(), this.context.runtimeFolder, file, options);
+    await dumpToFile(this.#live(), file, options);
   }
 
   async hotplugAddDevice(device: Device, options: CallOptions = {}): Promise<{ guestPath?: string }> {
@@ -350,16 +356,15 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
 
   override async cleanup(): Promise<void> {
     await this.#vsock?.close();
-    await closeSnapshot(this.context.runtimeFolder);
+    await closePassage(this.context.runtimeFolder);
     await super.cleanup();
   }
 
   #found(): Found {
-    const { devices, apart, restoreFrom: folder } = this.#next;
+    const { devices, restoreFrom: folder } = this.#next;
     const found = { version: this.program.version, devices };
     if (folder === undefined) return found;
-    const opened = Object.values(savedFiles(folder, { apart }));
-    return { ...found, restores: opened.map((file) => ({ path: file, access: 'read' as const })) };
+    return { ...found, restores: openedBy(folder, this.#next) };
   }
 
   #live(): LiveScope {

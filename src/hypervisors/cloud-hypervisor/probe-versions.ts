@@ -2,13 +2,15 @@ import { VmError } from '../../errors.ts';
 
 /** What a version of Cloud Hypervisor brought, by the first release that has it (its release notes). */
 export const since: Readonly<
-  Record<'landlock' | 'imageType' | 'resumingRestore', readonly [major: number, minor: number]>
+  Record<'landlock' | 'imageType' | 'resumingRestore' | 'memoryOnDemand', readonly [major: number, minor: number]>
 > = {
   landlock: [42, 0],
   /** the format of a disk can be said, instead of being found out from what a guest may have written */
   imageType: [51, 0],
   /** `vm.restore` can let the guest go on */
   resumingRestore: [52, 0],
+  /** a restored guest's memory can be read page by page, when it is first used */
+  memoryOnDemand: [52, 0],
 };
 
 /** Whether a version, such as `53.0-246-gae44c29`, has something; an unknown version has nothing. */

@@ -1,5 +1,5 @@
 // A Cloud Hypervisor without a virtual machine: it plays the API (rules of state included) with the real agent as its guest.
-import { appendFileSync, existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ApiDescription } from '../vmm-api/description.ts';
 import { FakeGuest, nameVcpuThreads } from '../vmm-api/guest.ts';
@@ -165,6 +165,8 @@ async function restore(body: Body): Promise<Answer> {
   for (const zone of saved.memory.zones ?? []) if (zone.file !== undefined) requireFile(zone.file);
   if (saved.memory.zones?.every(({ file }) => file !== undefined) !== true)
     requireFile(path.join(folder, 'memory-ranges'));
+  // Kept open, as whoever serves its faults keeps it.
+  if (body['memory_restore_mode'] === 'OnDemand') openSync('/dev/userfaultfd', 'r+');
   config = saved;
   await startGuest(saved, false);
   state = body['resume'] === true ? 'Running' : 'Paused';

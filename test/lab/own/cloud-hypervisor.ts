@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   truncateSync,
@@ -297,9 +298,45 @@ export function describeOwn(): void {
         const saved = path.join(folder, 'confined');
         mkdirSync(saved);
         await vm.hypervisor.save(saved);
-        expect(existsSync(path.join(saved, 'memory-ranges'))).toBe(true);
+        expect(readdirSync(saved).toSorted()).toEqual(
+          ['cloud-hypervisor.json', 'config.json', 'memory-ranges', 'state.json'].toSorted(),
+        );
       } finally {
         await vm.discard();
+      }
+    });
+
+    it('goes on from a snapshot before its memory has been read', async () => {
+      const memoryMiB = 1024;
+      const saved = path.join(folder, 'large');
+      mkdirSync(saved, { mode: 0o700 });
+      const vm = await labMachine(cloudHypervisor, { memoryMiB }, 'strict');
+      const sum = 'head -c 30000000 /tmp/random | sha256sum';
+      let before = '';
+      try {
+        await vm.hypervisor.create();
+        await vm.hypervisor.start();
+        await vm.shell('head -c 30000000 /dev/urandom >/tmp/random');
+        before = await vm.shell(sum);
+        await vm.hypervisor.pause();
+        await vm.hypervisor.save(saved);
+      } finally {
+        await vm.discard();
+      }
+      const other = await labMachine(cloudHypervisor, { memoryMiB }, 'strict');
+      try {
+        await other.hypervisor.create();
+        await other.hypervisor.restore(saved);
+        await other.hypervisor.resume();
+        expect(await other.shell('echo up')).toBe('up');
+        const pid = other.hypervisor.process()?.pid ?? 0;
+        const residentMiB = Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+        expect(residentMiB).toBeLessThan(memoryMiB / 4);
+        // It has been opened, and is not there to be opened again.
+        expect(readdirSync(`/proc/${pid}/root/dev/.own`)).not.toContain('dev-userfaultfd');
+        expect(await other.shell(sum)).toBe(before);
+      } finally {
+        await other.discard();
       }
     });
   });
