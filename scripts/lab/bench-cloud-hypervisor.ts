@@ -10,7 +10,7 @@ await benchVmm(cloudHypervisor, 'clh', async ({ binary, context, snapshot }) => 
   if (snapshot === undefined) return byRest(context, plan, plan.requests);
   const saved = await readSaved(snapshot);
   const onDemand = bringsOnDemand(context, saved);
-  const folder = await openSnapshot(context, { ...saved, onDemand }, snapshot);
+  const folder = openSnapshot(context, { ...saved, onDemand }, snapshot);
   const mode = onDemand ? { memory_restore_mode: 'OnDemand' } : {};
   const body = { source_url: `file://${folder}`, prefault: false, resume: true, ...mode };
   return byRest(context, plan, [{ target: '/api/v1/vm.restore', body }], { restored: true });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chown, mkdir, rm, stat } from 'node:fs/promises';
+import { chownSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import type { VmContext } from '../hypervisor.ts';
@@ -31,11 +31,11 @@ export async function withPassage<T>(
   write: (folder: string) => Promise<T>,
 ): Promise<T> {
   if (landlockRules(config) !== undefined) {
-    const own = await makePassage(runtimeFolder);
+    const own = makePassage(runtimeFolder);
     try {
       return await write(own);
     } finally {
-      await closePassage(runtimeFolder);
+      closePassage(runtimeFolder);
     }
   }
   const lent = path.join(target, `.${passageName}-${randomBytes(4).toString('hex')}`);
@@ -48,16 +48,16 @@ export async function withPassage<T>(
 }
 
 /** A folder in the VMM's own. */
-export async function makePassage(runtimeFolder: string): Promise<string> {
-  await closePassage(runtimeFolder);
+export function makePassage(runtimeFolder: string): string {
+  closePassage(runtimeFolder);
   const folder = path.join(runtimeFolder, passageName);
-  await mkdir(folder, { mode: 0o700 });
+  mkdirSync(folder, { mode: 0o700 });
   // A VMM with a uid of its own has its folder by that uid.
-  const { uid, gid } = await stat(runtimeFolder);
-  if (uid !== process.geteuid?.()) await chown(folder, uid, gid);
+  const { uid, gid } = statSync(runtimeFolder);
+  if (uid !== process.geteuid?.()) chownSync(folder, uid, gid);
   return folder;
 }
 
-export async function closePassage(runtimeFolder: string): Promise<void> {
-  await rm(path.join(runtimeFolder, passageName), { recursive: true, force: true });
+export function closePassage(runtimeFolder: string): void {
+  rmSync(path.join(runtimeFolder, passageName), { recursive: true, force: true });
 }

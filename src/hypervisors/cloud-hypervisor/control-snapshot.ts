@@ -1,5 +1,5 @@
-import { closeSync, constants, openSync } from 'node:fs';
-import { chmod, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { closeSync, constants, openSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmod, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
@@ -65,7 +65,7 @@ export async function saveTemplate(
   const { memoryPath = '', devicesStatePath = '', memoryMiB } = config;
   const apart = { memory: path.relative(target, memoryPath), state: path.relative(target, devicesStatePath) };
   const places = savedFiles(target, { apart });
-  const folder = await makePassage(runtimeFolder);
+  const folder = makePassage(runtimeFolder);
   try {
     await control.snapshot(folder, call);
     for (const part of ['config.json', 'state.json'] as const) await moveFile(path.join(folder, part), places[part]);
@@ -74,7 +74,7 @@ export async function saveTemplate(
     for (const part of ['config.json', 'state.json'] as const) await rm(places[part], { force: true });
     throw VmError.from(error, 'IO', { path: target });
   } finally {
-    await closePassage(runtimeFolder);
+    closePassage(runtimeFolder);
   }
 }
 
@@ -106,31 +106,31 @@ export function openedBy(
 }
 
 /**
- * Shows a snapshot to a new Cloud Hypervisor: its memory and state as they are, its configuration with the paths of the new VM.
+ * Makes a snapshot ready for a new Cloud Hypervisor, which need not run yet: its memory and state as they are, its configuration with the paths of the new VM.
  * @returns the folder to restore from
  * @throws {VmError} FILE_INVALID when the configuration in it can't be read, IO
  */
-export async function openSnapshot(
+export function openSnapshot(
   context: VmContext,
   { devices, apart, onDemand }: Pick<SavedMachine, 'devices' | 'apart'> & { onDemand: boolean },
   source: string,
-): Promise<string> {
-  const folder = await makePassage(context.runtimeFolder);
+): string {
+  const folder = makePassage(context.runtimeFolder);
   const places = savedFiles(source, { apart });
   const file = places['config.json'];
   try {
-    const saved = JSON.parse(await readFile(file, 'utf8')) as VmConfig;
+    const saved = JSON.parse(readFileSync(file, 'utf8')) as VmConfig;
     const opened = openedBy(source, { apart, onDemand });
     const config = withMemory(
       relocated(saved, context, devices, opened),
       apart === undefined ? undefined : places['memory-ranges'],
     );
-    await writeFile(path.join(folder, 'config.json'), JSON.stringify(config), { mode: 0o644 });
+    writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config), { mode: 0o644 });
   } catch (error) {
     throw VmError.from(error, 'FILE_INVALID', { path: file });
   }
-  await symlink(places['state.json'], path.join(folder, 'state.json'));
-  if (apart === undefined) await symlink(places['memory-ranges'], path.join(folder, 'memory-ranges'));
+  symlinkSync(places['state.json'], path.join(folder, 'state.json'));
+  if (apart === undefined) symlinkSync(places['memory-ranges'], path.join(folder, 'memory-ranges'));
   return folder;
 }
 

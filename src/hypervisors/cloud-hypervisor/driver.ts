@@ -61,6 +61,8 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     devices: readonly OwnDevice[];
     apart?: SavedMachine['apart'];
     restoreFrom: string | undefined;
+    /** folder in which Cloud Hypervisor finds it */
+    passage: string | undefined;
     goesOn: boolean;
     /** its memory is read when it is used */
     onDemand: boolean;
@@ -72,7 +74,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   constructor(context: VmContext) {
     const planned = (of: VmContext, binary: string): LaunchPlan => planWith(of, binary, this.#found());
     super(context, { plan: planned, probe, parseState, startFailure, channels: { count: 0, showsHangup: true } });
-    this.#next = { devices: [], restoreFrom: undefined, goesOn: false, onDemand: false };
+    this.#next = { devices: [], restoreFrom: undefined, passage: undefined, goesOn: false, onDemand: false };
   }
 
   offers(): Capabilities {
@@ -131,9 +133,9 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     this.#features = features ?? [];
     try {
       await control.send(this.plan().requests, call);
-      const { restoreFrom, onDemand } = this.#next;
-      if (restoreFrom === undefined) return;
-      await control.restore(await openSnapshot(this.context, this.#next, restoreFrom), this.#next, call);
+      const { passage, onDemand } = this.#next;
+      if (passage === undefined) return;
+      await control.restore(passage, this.#next, call);
       // It has been opened, and could serve nobody but who has broken out of the guest.
       if (onDemand) this.vmm.withdraw(pageFaults);
     } catch (error) {
@@ -142,8 +144,6 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
       const words = await this.lastWords();
       const advice = found.advice ?? adviceFor(words.log);
       throw new VmError('START_FAILED', found.rawMessage, { ...words, advice, cause: error });
-    } finally {
-      await closePassage(this.context.runtimeFolder);
     }
   }
 
@@ -156,7 +156,12 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     this.#next.restoreFrom = folder;
     this.#next.onDemand = has(this.program.version, 'memoryOnDemand') && bringsOnDemand(this.context, saved);
     this.#next.goesOn = options.goOn === true && has(this.program.version, 'resumingRestore');
-    await this.#startWithDaemons(options);
+    try {
+      this.#next.passage = openSnapshot(this.context, this.#next, folder);
+      await this.#startWithDaemons(options);
+    } finally {
+      closePassage(this.context.runtimeFolder);
+    }
     return this.#next.goesOn ? 'running' : 'paused';
   }
 
@@ -356,7 +361,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
 
   override async cleanup(): Promise<void> {
     await this.#vsock?.close();
-    await closePassage(this.context.runtimeFolder);
+    closePassage(this.context.runtimeFolder);
     await super.cleanup();
   }
 
