@@ -15,19 +15,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { VmConfigInput } from '../../../src/config/vm-config.ts';
-import { VmError } from '../../../src/errors.ts';
 import type { BlockDevice } from '../../../src/hypervisors/device.ts';
 import { firecracker } from '../../../src/hypervisors/firecracker/index.ts';
 import { isAlive } from '../../../src/state/process-identity.ts';
+import { codeOf } from '../../fakes/failure.ts';
 import { withStarted } from '../figures.ts';
 import { hugePagesInUse, withHugePages, withServedDisk } from '../host-side.ts';
 import { type LabMachine, labMachine } from '../machine.ts';
-
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => 'resolved',
-    (error: unknown) => (error instanceof VmError ? error.code : String(error)),
-  );
 
 /** What the contract suite leaves out: what devices are to the guest, and what only Firecracker has. */
 export function describeOwn(jailer: string): void {
