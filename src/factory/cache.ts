@@ -58,14 +58,16 @@ export class CacheFactory<V> implements BaseFactory<V> {
     }
   }
 
+  /** @throws what removing a VM fails with: the others are removed all the same, and the base is closed */
   async closeFactory(): Promise<void> {
     this.#closing.abort(closed());
     await this.#filling;
     this.#wake();
     const kept = this.#kept;
     this.#kept = [];
-    await Promise.all(kept.map((vm) => this.#keeping.remove(vm)));
+    const removed = await Promise.allSettled(kept.map((vm) => this.#keeping.remove(vm)));
     await this.#base.closeFactory();
+    for (const one of removed) if (one.status === 'rejected') throw one.reason;
   }
 
   /** Settles when one more is kept, or making one has failed. */

@@ -1,10 +1,10 @@
 import { constants } from 'node:fs';
-import { access, chmod, chown, copyFile, rename } from 'node:fs/promises';
+import { chmod, chown, copyFile, lstat, rename } from 'node:fs/promises';
 import { VmError } from '../errors.ts';
 
-/** @throws {VmError} IO when there is something of this name */
+/** @throws {VmError} IO when there is something of this name, a link that leads nowhere as well */
 export async function requireFree(file: string): Promise<void> {
-  const there = await access(file).then(
+  const there = await lstat(file).then(
     () => true,
     () => false,
   );

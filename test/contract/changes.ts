@@ -90,6 +90,7 @@ export function itChanges<M extends { hypervisor: Hypervisor; context: VmContext
       expect(statSync(file).size).toBeGreaterThan(0);
       expect(statSync(file).mode & 0o777).toBe(0o600);
       expect(await codeOf(machine().hypervisor.dumpMemory(file))).toBe('IO');
+      expect(statSync(file).size).toBeGreaterThan(0);
       await link().agent.ping();
     }),
   );

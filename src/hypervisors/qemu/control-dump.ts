@@ -7,6 +7,7 @@ import { VmError } from '../../errors.ts';
 import { type Passed, streamToFile } from '../../transports/file-stream.ts';
 import { makeFifos } from '../../transports/process/fifo.ts';
 import type { QmpClient } from '../../transports/qmp/client.ts';
+import { requireFree } from '../move-file.ts';
 
 /** Bytes of headers, notes and device memory beside the guest's own. */
 const overheadBytes = 64 * 2 ** 20;
@@ -24,6 +25,7 @@ export async function dumpToFile(
   { memoryBytes, paging }: { memoryBytes: number; paging: boolean },
   call: CallOptions,
 ): Promise<Passed> {
+  await requireFree(file);
   await requireRoom(file, memoryBytes + overheadBytes);
   await makeFifos(fifo);
   try {
@@ -43,7 +45,8 @@ export async function dumpToFile(
       if (typeof data['error'] === 'string') throw new VmError('VMM_FAILED', `the dump failed: ${data['error']}`);
       return passed;
     } catch (error) {
-      await rm(file, { force: true });
+      // Another one's, that came in between, stays.
+      if (VmError.from(error).facts.errno !== 'EEXIST') await rm(file, { force: true });
       throw error;
     } finally {
       if (stream === undefined) closeSync(reader);

@@ -9,6 +9,7 @@ import type { QmpClient } from '../../transports/qmp/client.ts';
 import type { QmpEvent } from '../../transports/qmp/messages.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { SaveOptions } from '../hypervisor.ts';
+import { requireFree } from '../move-file.ts';
 import type { MigrationInfo } from './wire.ts';
 
 /** What goes through the stream. */
@@ -26,7 +27,7 @@ const cancelMs = 10_000;
  * Has a paused VM write its memory and devices into a file. QEMU's sandbox forbids it to run a program that would do so; it connects to a
  * socket of ours instead. When anything fails, or the caller gives up, the migration is cancelled and the file removed: the VM is as it was.
  * @param socketPath a free name in the VMM's folder
- * @throws {VmError} VMM_FAILED with QEMU's reason, at once; IO, ABORTED, TIMEOUT, VMM_GONE
+ * @throws {VmError} VMM_FAILED with QEMU's reason, at once; IO, also when the file is there; ABORTED, TIMEOUT, VMM_GONE
  */
 export async function migrateToFile(
   qmp: QmpClient,
@@ -34,7 +35,10 @@ export async function migrateToFile(
   file: string,
   { onProgress = () => undefined, withoutSharedMemory, ...call }: SaveOptions & MigrationScope,
 ): Promise<Passed> {
+  await requireFree(file);
   await prepare(qmp, { withoutSharedMemory }, call);
+  // What a process left that was killed: nobody else is here, under the monitor's lock.
+  await rm(socketPath, { force: true });
   const server = net.createServer();
   const connections: net.Socket[] = [];
   server.on('connection', (socket) => connections.push(socket));
@@ -53,7 +57,8 @@ export async function migrateToFile(
   } catch (error) {
     for (const socket of connections) socket.destroy();
     await cancel(qmp);
-    await rm(file, { force: true });
+    // Another one's, that came in between, stays.
+    if (VmError.from(error).facts.errno !== 'EEXIST') await rm(file, { force: true });
     throw error;
   } finally {
     server.close();

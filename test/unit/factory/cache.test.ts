@@ -98,6 +98,19 @@ describe('a cache', () => {
     await cache.closeFactory();
   });
 
+  it('that can not remove one of its VMs says so, when all else is gone', async () => {
+    const bench = new Bench();
+    const cache = new CacheFactory(bench, 2, bench);
+    await cache.filled();
+    const { remove } = bench;
+    bench.remove = async (thing) => {
+      if (thing.id === 1) throw new VmError('IO', 'busy');
+      await remove(thing);
+    };
+    expect(await codeOf(cache.closeFactory())).toBe('IO');
+    expect([bench.made.map(({ removed }) => removed), bench.closed]).toEqual([[false, true], true]);
+  });
+
   it('one that is made while the factory is closed is removed, and who waits is told', async () => {
     const bench = new Bench();
     bench.shut();

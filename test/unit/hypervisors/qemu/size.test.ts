@@ -1,10 +1,21 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { refuseAfterTcgUnplug } from '../../../../src/hypervisors/qemu/control-cpus.ts';
 import { dumpToFile } from '../../../../src/hypervisors/qemu/control-dump.ts';
 import { resizeMemory } from '../../../../src/hypervisors/qemu/control-memory.ts';
+import { migrateToFile } from '../../../../src/hypervisors/qemu/control-migration.ts';
 import { plugSize, unplugSize } from '../../../../src/hypervisors/qemu/control-size.ts';
 import { qemu } from '../../../../src/hypervisors/qemu/index.ts';
 import { requireComplete } from '../../../../src/hypervisors/qemu/state-complete.ts';
@@ -147,10 +158,52 @@ describe('a memory dump', () => {
     await qmp.close();
   });
 
+  it('into a file that is there is refused, and that file stays as it is', async () => {
+    const [file, link] = [path.join(folder, 'dump'), path.join(folder, 'link')];
+    writeFileSync(file, 'of the caller');
+    symlinkSync(path.join(folder, 'nowhere'), link);
+    const qmp = await machine({ 'dump-guest-memory': { events: [{ event: 'DUMP_COMPLETED', data: {} }] } });
+    for (const taken of [file, link])
+      expect(
+        await failure(dumpToFile(qmp, path.join(folder, 'fifo'), taken, { memoryBytes: 1, paging: false }, {})),
+      ).toMatchObject({ code: 'IO', facts: { path: taken, errno: 'EEXIST' } });
+    expect([readFileSync(file, 'utf8'), readlinkSync(link), commands()]).toEqual([
+      'of the caller',
+      path.join(folder, 'nowhere'),
+      [],
+    ]);
+  });
+
   it('that QEMU refuses leaves neither file nor FIFO', async () => {
     const qmp = await machine({ 'dump-guest-memory': { error: 'no room' } });
     expect(await codeOf(dump(qmp, 1))).toBe('VMM_FAILED');
     expect(existsSync(path.join(folder, 'dump')) || existsSync(path.join(folder, 'fifo'))).toBe(false);
+  });
+});
+
+describe('a migration into a file', () => {
+  const save = (qmp: FakeMonitor['qmp'], file: string): Promise<unknown> =>
+    migrateToFile(qmp, vmmFiles.migration(folder), file, { withoutSharedMemory: false });
+
+  it('that is there is refused, and that file stays as it is', async () => {
+    const file = path.join(folder, 'state');
+    writeFileSync(file, 'of the caller');
+    const qmp = await machine({});
+    expect(await failure(save(qmp, file))).toMatchObject({ code: 'IO', facts: { path: file, errno: 'EEXIST' } });
+    expect([readFileSync(file, 'utf8'), commands()]).toEqual(['of the caller', []]);
+  });
+
+  it('begins where a process was killed during another one', async () => {
+    const socket = vmmFiles.migration(folder);
+    const killed = "require('net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))";
+    spawnSync(process.execPath, ['-e', killed, socket]);
+    expect(existsSync(socket)).toBe(true);
+    const qmp = await machine({ migrate: { error: 'not now' } });
+    expect(await failure(save(qmp, path.join(folder, 'state')))).toMatchObject({
+      code: 'VMM_FAILED',
+      rawMessage: expect.stringContaining('not now'),
+    });
+    expect(readdirSync(folder)).toEqual([path.basename(vmmFiles.eventsOut(folder))]);
   });
 });
 
