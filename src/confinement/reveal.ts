@@ -50,8 +50,20 @@ export async function reveal(
   makeMountPoint(root, seen.path, seen.kind === 'folder' ? 'folder' : 'file');
   const place = path.join(root, seen.path);
   const options = readOnly && seen.kind !== 'device' ? 'bind,ro,nosuid' : 'bind';
-  await inNamespace(vmm, plan, 'mount', ['-o', options, '--', seen.path, place], call);
-  requireSame(vmm, seen);
+  let mounted = false;
+  try {
+    await inNamespace(vmm, plan, 'mount', ['-o', options, '--', seen.path, place], call);
+    mounted = true;
+    requireSame(vmm, seen);
+  } catch (error) {
+    try {
+      if (mounted) await inNamespace(vmm, plan, 'umount', ['--lazy', '--', place], {});
+      removePlaces(vmm, plan, seen.path);
+    } catch {
+      // The first error says more, and what is left goes with the jail.
+    }
+    throw error;
+  }
 }
 
 /**

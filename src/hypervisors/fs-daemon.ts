@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { watch } from 'node:fs';
-import { access, chown, readFile, rm, stat } from 'node:fs/promises';
+import { access, lchown, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -78,9 +78,9 @@ export class FsDaemon {
           );
         });
         await Promise.race([listening, ended]);
-        // The VMM may have a uid of its own, which its folder has too.
+        // The VMM may have a uid of its own, which its folder has too: no link that it may put there is followed.
         const { uid, gid } = await stat(path.dirname(socket));
-        await chown(socket, uid, gid);
+        await lchown(socket, uid, gid);
         return daemon;
       } catch (error) {
         await daemon.end();

@@ -1,4 +1,4 @@
-import { chmod, chown, rm, stat } from 'node:fs/promises';
+import { chmod, lchown, rm, stat } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -106,7 +106,7 @@ class Announcement {
     server.unref();
     await chmod(socketPath, 0o600);
     const { uid, gid } = await stat(path.dirname(socketPath));
-    await chown(socketPath, uid, gid);
+    await lchown(socketPath, uid, gid);
     return announcement;
   }
 

@@ -176,8 +176,10 @@ export class VmmProcess {
     } catch (error) {
       // One that has ended meanwhile sees nothing any more.
       if (this.alive()) throw error;
+    } finally {
+      // Also when it can't be concealed: it is in a folder of the caller's, and may hold gigabytes.
+      orIo(path, "can't remove", () => rmSync(path, { recursive: true, force: true }));
     }
-    orIo(path, "can't remove", () => rmSync(path, { recursive: true, force: true }));
   }
 
   /** Shows a device under another one's name while `use` has the VMM open it. @throws {VmError} as `withStandIn` does */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chownSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { lchownSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import type { VmContext } from '../hypervisor.ts';
@@ -52,9 +52,9 @@ export function makePassage(runtimeFolder: string): string {
   closePassage(runtimeFolder);
   const folder = path.join(runtimeFolder, passageName);
   mkdirSync(folder, { mode: 0o700 });
-  // A VMM with a uid of its own has its folder by that uid.
+  // A VMM with a uid of its own has its folder by that uid: it may put a link in our folder's place meanwhile.
   const { uid, gid } = statSync(runtimeFolder);
-  if (uid !== process.geteuid?.()) chownSync(folder, uid, gid);
+  if (uid !== process.geteuid?.()) lchownSync(folder, uid, gid);
   return folder;
 }
 

@@ -1,8 +1,9 @@
-import { chmod, chown, lstat, readFile, rename, rm, stat } from 'node:fs/promises';
+import { chmod, chown, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { writeAtomically } from '../../state/atomic-file.ts';
+import { moveFile } from '../move-file.ts';
 import { isClosed } from '../template-memory.ts';
 import type { VmmProcess } from '../vmm-process.ts';
 import type { FirecrackerControl } from './control.ts';
@@ -57,7 +58,7 @@ export async function saveSnapshot(
       }
     await control.snapshot(base === undefined ? 'Full' : 'Diff', call);
     for (const part of parts)
-      if (jailed) await moveOut(place(part), savedFiles[part](folder));
+      if (jailed) await moveFile(place(part), savedFiles[part](folder), copySparsely);
       else await vmm.takeBack(place(part), call);
     for (const part of parts) await chmod(savedFiles[part](folder), 0o600);
     // What a VMM with a uid of its own may read it maps, where it would get a copy: so VMs share what they go on from.
@@ -76,17 +77,6 @@ export async function saveSnapshot(
   } finally {
     for (const part of parts) await takeOut(at, snapshotNames[part]);
   }
-}
-
-/** Takes a file out of a jail. What a VMM has put there in its place is not followed. */
-async function moveOut(from: string, to: string): Promise<void> {
-  if (!(await lstat(from)).isFile())
-    throw new VmError('VMM_FAILED', `Firecracker left no file ${path.basename(from)}`, { operation: 'save' });
-  await rename(from, to).catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EXDEV') throw error;
-    await copySparsely(from, to);
-  });
-  await chown(to, process.geteuid?.() ?? 0, process.getegid?.() ?? 0);
 }
 
 /** Shows the files of a snapshot to Firecracker while something is done. The memory's stays mapped after it. */

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs';
-import { chown, rm, stat, statfs } from 'node:fs/promises';
+import { lchown, rm, stat, statfs } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
@@ -30,7 +30,7 @@ export async function dumpToFile(
   await makeFifos(fifo);
   try {
     const { uid, gid } = await stat(path.dirname(fifo));
-    if (uid !== process.geteuid?.()) await chown(fifo, uid, gid);
+    if (uid !== process.geteuid?.()) await lchown(fifo, uid, gid);
     // Open before QEMU opens it, which would wait for a reader otherwise; for reading alone, so that QEMU's end ends it.
     const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
     const done = qmp.nextEvent(({ event }) => event === 'DUMP_COMPLETED', { signal: call.signal });

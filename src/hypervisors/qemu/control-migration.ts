@@ -1,4 +1,4 @@
-import { chmod, chown, rm, stat } from 'node:fs/promises';
+import { chmod, lchown, rm, stat } from 'node:fs/promises';
 import { once } from 'node:events';
 import net from 'node:net';
 import path from 'node:path';
@@ -152,9 +152,9 @@ async function cancel(qmp: QmpClient): Promise<void> {
   await ended;
 }
 
-/** A VMM that runs as another user must be able to connect; its folder tells which one. */
+/** A VMM that runs as another user must be able to connect; its folder tells which one. A link that it may have put there is not followed. */
 async function giveToVmm(socketPath: string): Promise<void> {
   await chmod(socketPath, 0o600);
   const { uid, gid } = await stat(path.dirname(socketPath));
-  if (uid !== process.geteuid?.()) await chown(socketPath, uid, gid);
+  if (uid !== process.geteuid?.()) await lchown(socketPath, uid, gid);
 }

@@ -15,6 +15,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { enterCgroup } from '../../../src/confinement/cgroup.ts';
 import { defaultLevel } from '../../../src/confinement/confinement.ts';
 import { allowFileSize, allowMemory, conceal, reveal } from '../../../src/confinement/reveal.ts';
+import type { VmContext } from '../../../src/hypervisors/hypervisor.ts';
+import { VmmProcess } from '../../../src/hypervisors/vmm-process.ts';
+import { vmFiles } from '../../../src/state/paths.ts';
 import { uidRange } from '../../../src/state/uid-range.ts';
 import { codeOf } from '../../fakes/failure.ts';
 import { keepsAcrossTests } from '../../support/leaks.ts';
@@ -159,6 +162,38 @@ test('what is revealed can be used under its path, and is gone again when it is 
   expect(existsSync(path.join(probe.state, 'jail', book))).toBe(false);
   // Nothing of it is in our own namespace.
   expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(probe.state);
+});
+
+test('of what could not be revealed no place is left', async () => {
+  if (!jailed()) return;
+  const book = path.join(folder, 'shelf');
+  const vmm = { stateFolder: probe.state, pid: probe.pid };
+  await expect(reveal(vmm, book, { readOnly: true, signal: AbortSignal.abort() })).rejects.toThrow(/sees/);
+  expect(existsSync(path.join(probe.state, 'jail', book))).toBe(false);
+});
+
+test('a folder that was lent is removed, also when it can not be concealed', async () => {
+  // An ordinary user's VMM can't be made one that is another's.
+  if (!root || !jailed()) return;
+  const vmm = new VmmProcess({ stateFolder: probe.state } as VmContext);
+  vmm.adopt(probe.launched.identity);
+  const lent = path.join(folder, 'lent');
+  await expect(vmm.lendFolder(lent, { signal: AbortSignal.abort() })).rejects.toThrow(/sees/);
+  expect(existsSync(lent)).toBe(false);
+  await vmm.lendFolder(lent);
+  expect(await probe.ask(`echo written >${lent}/file && cat ${lent}/file`)).toBe('written');
+  const confinement = vmFiles.confinement(probe.state);
+  const plan = readFileSync(confinement, 'utf8');
+  // As one that was started by another user.
+  const others = { ...JSON.parse(plan), namespaces: ['user', 'mount'] };
+  writeFileSync(confinement, JSON.stringify(others));
+  try {
+    await expect(vmm.takeBackFolder(lent)).rejects.toThrow(/sees/);
+    expect(existsSync(lent)).toBe(false);
+  } finally {
+    writeFileSync(confinement, plan);
+  }
+  await conceal({ stateFolder: probe.state, pid: probe.pid }, lent);
 });
 
 test('what its uid may not use is refused, with what to do', async () => {
