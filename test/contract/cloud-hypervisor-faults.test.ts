@@ -5,6 +5,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
   rmSync,
   truncateSync,
@@ -126,6 +127,17 @@ describe('a Cloud Hypervisor that goes wrong while it runs', () => {
       expect(readdirSync(context.runtimeFolder)).toEqual(before);
       await hypervisor.resume();
     }));
+});
+
+it("writes a template's devices over no file that is there", async () => {
+  const files = { memoryPath: at.file('template-memory'), devicesStatePath: at.write('template-state', 'mine') };
+  const folder = at.file('template');
+  mkdirSync(folder);
+  await withRunning({ bootToBeTemplate: true, ...files }, async ({ hypervisor }) => {
+    await hypervisor.pause();
+    expect((await failure(hypervisor.save(folder))).code).toBe('IO');
+  });
+  expect([readFileSync(files.devicesStatePath, 'utf8'), readdirSync(folder)]).toEqual(['mine', []]);
 });
 
 describe('what a guest of Cloud Hypervisor cannot be', () => {

@@ -6,7 +6,7 @@ import { VmError } from '../../errors.ts';
 import { vmmFiles } from '../../state/paths.ts';
 import type { VmContext } from '../hypervisor.ts';
 import type { PlannedPath } from '../launch-plan.ts';
-import { moveFile } from '../move-file.ts';
+import { moveFile, requireFree } from '../move-file.ts';
 import { isClosed } from '../template-memory.ts';
 import type { CloudHypervisorControl } from './control.ts';
 import { closePassage, type Lends, makePassage, withPassage } from './control-passage.ts';
@@ -53,7 +53,7 @@ export async function saveSnapshot(
 
 /**
  * The same for a template: its memory stays in its file, and all else goes to where its configuration says.
- * @throws {VmError} VMM_FAILED, IO, TIMEOUT, ABORTED
+ * @throws {VmError} VMM_FAILED, IO, also when a file is there already, TIMEOUT, ABORTED
  */
 export async function saveTemplate(
   { control, context }: Pick<SaveScope, 'control' | 'context'>,
@@ -65,6 +65,7 @@ export async function saveTemplate(
   const { memoryPath = '', devicesStatePath = '', memoryMiB } = config;
   const apart = { memory: path.relative(target, memoryPath), state: path.relative(target, devicesStatePath) };
   const places = savedFiles(target, { apart });
+  await requireFree(places['state.json']);
   const folder = makePassage(runtimeFolder);
   try {
     await control.snapshot(folder, call);
