@@ -141,7 +141,8 @@ async function bringUpAll(
   };
   await Promise.all(Array.from({ length: atOnce }, work));
   if (failures.length === 0) return up.map(({ held, link }) => ({ held, link, owned: !detached, detached, telemetry }));
-  await Promise.all(up.map(bringDown));
+  // One that can't be removed stands in the list of VMs, and `prune` goes on: what the caller has to know is why there are no forks.
+  await Promise.allSettled(up.map(bringDown));
   throw failures[0];
 }
 

@@ -5,6 +5,9 @@ import { moveFile, requireFree } from '../move-file.ts';
 import { withPassage } from './control-passage.ts';
 import type { SaveScope } from './control-snapshot.ts';
 
+/** What it is called until it is whole. */
+const name = 'coredump';
+
 /**
  * Writes the guest's memory into a new ELF file; the guest stands still meanwhile.
  * @throws {VmError} IO when the file is there, VMM_FAILED, TIMEOUT, ABORTED
@@ -15,10 +18,9 @@ export async function dumpToFile({ control, vmm, context }: SaveScope, file: str
   const ran = (await control.info(call)).state !== 'Paused';
   if (ran) await control.pause(call);
   try {
-    await withPassage(vmm, context, path.dirname(file), call, async (folder) => {
-      const own = path.join(folder, 'coredump');
-      await control.coredump(own, call);
-      await moveFile(own, file);
+    await withPassage(vmm, context, path.dirname(file), call, async (folder, here) => {
+      await control.coredump(path.join(folder, name), call);
+      await moveFile(path.join(here, name), file);
     });
   } catch (error) {
     throw VmError.from(error, 'IO', { path: file });

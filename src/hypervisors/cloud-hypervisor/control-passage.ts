@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { lchownSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, lchownSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import type { VmContext } from '../hypervisor.ts';
@@ -14,13 +14,15 @@ import { landlockRules } from './plan-params.ts';
 /** Name of the folder in the VMM's own through which a snapshot goes. */
 const passageName = 'snapshot';
 
+/** Has the VMM write into a folder, and takes out of it, as we reach it (`here`), what is to stay. */
+export type Writing<T> = (folder: string, here: string) => Promise<T>;
+
 /** What such a folder needs of a VMM. */
 export type Lends = Pick<VmmProcess, 'lendFolder' | 'takeBackFolder'>;
 
 /**
  * Has something written into a folder within the one where it is to be in the end: there is room for gigabytes, and a file only gets another
  * name. Landlock's rules hold from the start on, so a VMM that has them writes into its own folder, which may be in memory.
- * @param write gets the folder, and takes out of it what is to stay
  * @throws {VmError} what `write` throws, and what showing the folder throws
  */
 export async function withPassage<T>(
@@ -28,34 +30,46 @@ export async function withPassage<T>(
   { config, runtimeFolder }: Pick<VmContext, 'config' | 'runtimeFolder'>,
   target: string,
   call: CallOptions,
-  write: (folder: string) => Promise<T>,
+  write: Writing<T>,
 ): Promise<T> {
-  if (landlockRules(config) !== undefined) {
-    const own = makePassage(runtimeFolder);
-    try {
-      return await write(own);
-    } finally {
-      closePassage(runtimeFolder);
-    }
-  }
+  if (landlockRules(config) !== undefined) return withOwnPassage(runtimeFolder, write);
   const lent = path.join(target, `.${passageName}-${randomBytes(4).toString('hex')}`);
   await vmm.lendFolder(lent, call);
   try {
-    return await write(lent);
+    return await write(lent, lent);
   } finally {
     await vmm.takeBackFolder(lent);
   }
 }
 
-/** A folder in the VMM's own. */
+/** The same in the VMM's own folder. @throws what `write` throws, and the file system's errors */
+export async function withOwnPassage<T>(runtimeFolder: string, write: Writing<T>): Promise<T> {
+  const folder = path.join(runtimeFolder, `${passageName}-${randomBytes(4).toString('hex')}`);
+  makeFolder(folder, runtimeFolder);
+  let opened: number | undefined;
+  try {
+    // The VMM owns what this lies in, and may put a link in its place.
+    opened = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    return await write(folder, `/proc/self/fd/${opened}`);
+  } finally {
+    if (opened !== undefined) closeSync(opened);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A folder in the VMM's own, for what it is to find there when it starts. */
 export function makePassage(runtimeFolder: string): string {
   closePassage(runtimeFolder);
   const folder = path.join(runtimeFolder, passageName);
+  makeFolder(folder, runtimeFolder);
+  return folder;
+}
+
+function makeFolder(folder: string, runtimeFolder: string): void {
   mkdirSync(folder, { mode: 0o700 });
   // A VMM with a uid of its own has its folder by that uid: it may put a link in our folder's place meanwhile.
   const { uid, gid } = statSync(runtimeFolder);
   if (uid !== process.geteuid?.()) lchownSync(folder, uid, gid);
-  return folder;
 }
 
 export function closePassage(runtimeFolder: string): void {

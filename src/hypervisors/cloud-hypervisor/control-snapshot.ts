@@ -9,7 +9,7 @@ import type { PlannedPath } from '../launch-plan.ts';
 import { moveFile, requireFree } from '../move-file.ts';
 import { isClosed } from '../template-memory.ts';
 import type { CloudHypervisorControl } from './control.ts';
-import { closePassage, type Lends, makePassage, withPassage } from './control-passage.ts';
+import { type Lends, makePassage, withOwnPassage, withPassage } from './control-passage.ts';
 import { deviceLists, isShared, type OwnDevice } from './devices.ts';
 import { landlock } from './plan.ts';
 import { memoryBytesIn, savedFiles, type SavedMachine, savedParts, writeSaved } from './state-saved.ts';
@@ -36,9 +36,9 @@ export async function saveSnapshot(
   call: CallOptions,
 ): Promise<number> {
   try {
-    await withPassage(vmm, context, target, call, async (folder) => {
+    await withPassage(vmm, context, target, call, async (folder, here) => {
       await control.snapshot(folder, call);
-      for (const part of savedParts) await moveFile(path.join(folder, part), path.join(target, part));
+      for (const part of savedParts) await moveFile(path.join(here, part), path.join(target, part));
     });
     // What a VMM with a uid of its own may read it opens, where it would get a copy.
     if (await isClosed(target)) await chmod(savedFiles(target, {})['memory-ranges'], 0o644);
@@ -66,16 +66,16 @@ export async function saveTemplate(
   const apart = { memory: path.relative(target, memoryPath), state: path.relative(target, devicesStatePath) };
   const places = savedFiles(target, { apart });
   await requireFree(places['state.json']);
-  const folder = makePassage(runtimeFolder);
+  const parts = ['config.json', 'state.json'] as const;
   try {
-    await control.snapshot(folder, call);
-    for (const part of ['config.json', 'state.json'] as const) await moveFile(path.join(folder, part), places[part]);
+    await withOwnPassage(runtimeFolder, async (folder, here) => {
+      await control.snapshot(folder, call);
+      for (const part of parts) await moveFile(path.join(here, part), places[part]);
+    });
     await writeSaved(target, { schema: 1, ...machine, memoryBytes: memoryMiB * mib, apart });
   } catch (error) {
-    for (const part of ['config.json', 'state.json'] as const) await rm(places[part], { force: true });
+    for (const part of parts) await rm(places[part], { force: true });
     throw VmError.from(error, 'IO', { path: target });
-  } finally {
-    closePassage(runtimeFolder);
   }
 }
 
@@ -116,23 +116,26 @@ export function openSnapshot(
   { devices, apart, onDemand }: Pick<SavedMachine, 'devices' | 'apart'> & { onDemand: boolean },
   source: string,
 ): string {
-  const folder = makePassage(context.runtimeFolder);
   const places = savedFiles(source, { apart });
   const file = places['config.json'];
+  let config: VmConfig;
   try {
     const saved = JSON.parse(readFileSync(file, 'utf8')) as VmConfig;
     const opened = openedBy(source, { apart, onDemand });
-    const config = withMemory(
-      relocated(saved, context, devices, opened),
-      apart === undefined ? undefined : places['memory-ranges'],
-    );
-    writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config), { mode: 0o644 });
+    const memory = apart === undefined ? undefined : places['memory-ranges'];
+    config = withMemory(relocated(saved, context, devices, opened), memory);
   } catch (error) {
     throw VmError.from(error, 'FILE_INVALID', { path: file });
   }
-  symlinkSync(places['state.json'], path.join(folder, 'state.json'));
-  if (apart === undefined) symlinkSync(places['memory-ranges'], path.join(folder, 'memory-ranges'));
-  return folder;
+  try {
+    const folder = makePassage(context.runtimeFolder);
+    writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config), { mode: 0o644 });
+    symlinkSync(places['state.json'], path.join(folder, 'state.json'));
+    if (apart === undefined) symlinkSync(places['memory-ranges'], path.join(folder, 'memory-ranges'));
+    return folder;
+  } catch (error) {
+    throw VmError.from(error, 'IO', { path: context.runtimeFolder });
+  }
 }
 
 /**
