@@ -18,7 +18,7 @@ export function guestEnvironment(
   for (const { text, where } of [...lines, ...words.map((word) => ({ text: word, where: '' }))]) {
     const at = text.indexOf('=');
     const name = at < 0 ? text : text.slice(0, at);
-    if (name === '' || /\s/.test(name)) {
+    if (name === '' || name.startsWith('-') || /\s/.test(name)) {
       throw new VmError(
         'INVALID_ARGUMENT',
         `${where}${JSON.stringify(text)} does not begin with the name of a variable`,

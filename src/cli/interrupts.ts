@@ -14,6 +14,7 @@ export class Interrupts {
   #forward: ((signal: Watched) => void) | undefined;
   #forwarded = false;
   #endedBy: Watched | undefined;
+  #isUnread = false;
 
   constructor() {
     for (const signal of watched) process.on(signal, this.#receive);
@@ -35,9 +36,25 @@ export class Interrupts {
     this.#forwarded = false;
   }
 
+  /** For output that has no end of its own: all is ended, too, when nobody reads it any more. */
+  endWithReader(): void {
+    process.stdout.once('error', this.#unread);
+  }
+
+  /** Whether there is nobody left who reads. The program tells of that by its exit code: a stream's error is seen where it is written. */
+  get isUnread(): boolean {
+    return this.#isUnread;
+  }
+
   close(): void {
     for (const signal of watched) process.off(signal, this.#receive);
+    process.stdout.off('error', this.#unread);
   }
+
+  readonly #unread = (): void => {
+    this.#isUnread = true;
+    this.#controller.abort(new VmError('ABORTED', 'nobody reads the output'));
+  };
 
   readonly #receive = (signal: Watched): void => {
     if (this.#endedBy !== undefined) process.exit(this.exitCode);
@@ -57,7 +74,8 @@ export async function interruptible(work: (interrupts: Interrupts) => Promise<vo
   try {
     await work(interrupts);
   } catch (error) {
-    if (interrupts.exitCode === undefined || !(error instanceof VmError && error.code === 'ABORTED')) throw error;
+    const ended = interrupts.exitCode !== undefined || interrupts.isUnread;
+    if (!ended || !(error instanceof VmError && error.code === 'ABORTED')) throw error;
   } finally {
     interrupts.close();
     if (interrupts.exitCode !== undefined) process.exitCode = interrupts.exitCode;

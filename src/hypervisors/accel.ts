@@ -86,6 +86,7 @@ export function accelOfForeign(choice: AccelChoice, host: HostFacts, arch: Guest
  * Decides between KVM and TCG.
  * @param trust take /dev/kvm as it is (`disableNestingChecks`)
  * @param trial settles doubt by booting a guest
+ * @param without what to do where KVM is asked for and is of no use
  * @throws {VmError} ACCEL_UNUSABLE when KVM was asked for and does not run guests here, and what the trial throws
  */
 export async function decideAccel(
@@ -93,6 +94,7 @@ export async function decideAccel(
   host: HostFacts,
   trust: boolean,
   trial: () => Promise<KvmVerdict>,
+  without = 'Use `accel: auto` or `accel: tcg`',
 ): Promise<AccelDecision> {
   if (choice === 'tcg') return { accel: 'tcg' };
   if (choice === 'kvm' && trust) return { accel: 'kvm' };
@@ -102,7 +104,7 @@ export async function decideAccel(
   if (choice === 'kvm') {
     throw new VmError('ACCEL_UNUSABLE', `KVM does not run guests on this host: ${verdict.reason}`, {
       field: 'accel',
-      advice: 'Use `accel: auto` or `accel: tcg`; or set `disableNestingChecks` if you know better.',
+      advice: `${without}; or set \`disableNestingChecks\` if you know better.`,
     });
   }
   return { accel: 'tcg', notice: `no KVM (${verdict.reason}): using TCG, which is slower` };

@@ -1,5 +1,4 @@
 import { chownSync, closeSync, constants, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CallOptions } from '../config/call-options.ts';
 import { assetPath } from '../config/assets.ts';
@@ -20,7 +19,7 @@ import { VmError } from '../errors.ts';
 import { lock } from '../state/lock.ts';
 import { vmFiles } from '../state/paths.ts';
 import { isAlive, type ProcessIdentity, signalProcess } from '../state/process-identity.ts';
-import { readExit } from '../transports/process/exit-status.ts';
+import { readExitAt } from '../transports/process/exit-status.ts';
 import { guard } from '../transports/process/guard.ts';
 import { launch } from '../transports/process/launch.ts';
 import { joinLease, type Lease, untilUnread } from '../transports/process/lease.ts';
@@ -232,9 +231,8 @@ export class VmmProcess {
     if (exit !== undefined) return exit;
     await waitGone(this.#identity, { ...options, alive: vmFiles.alive(this.#context.stateFolder) });
     // What another process's keeper wrote down; a detached VMM has none.
-    const file = vmFiles.exit(this.#context.stateFolder);
-    const told = await readExit(file);
-    return told === undefined ? {} : { ...told, at: (await stat(file)).mtime.toISOString() };
+    const told = await readExitAt(vmFiles.exit(this.#context.stateFolder));
+    return told === undefined ? {} : { ...told.exit, at: told.at.toISOString() };
   }
 
   /** Ends the process at once, and waits until it and its keeper are gone. Does nothing when it has ended. */

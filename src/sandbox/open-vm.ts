@@ -107,7 +107,8 @@ export async function connectVm(name: string, options: VmConnectOptions): Promis
   const record = await store.read(validateName(name));
   const status = statusOf(record);
   if (status !== 'running') {
-    const facts = { name, hypervisor: record.hypervisor };
+    const advice = status === 'paused' ? `Let it go on first: \`polyvisor resume ${name}\`.` : undefined;
+    const facts = { name, hypervisor: record.hypervisor, advice };
     throw new VmError(status === 'paused' ? 'INVALID_STATE' : 'NOT_RUNNING', `${name} is ${status}`, facts);
   }
   const vm = await opened(store, record, options);

@@ -83,7 +83,7 @@ export async function prepare(
   const choice = choiceFor(module, config.accel);
   const { accel, notice } =
     arch === undefined
-      ? await decideAccel(choice, host, config.disableNestingChecks, trial)
+      ? await decideAccel(choice, host, config.disableNestingChecks, trial, withoutKvm(module))
       : accelOfForeign(choice, host, arch);
   if (notice !== undefined) options.onEvent({ type: 'notice', message: notice });
   return { ...decided, accel };
@@ -167,6 +167,11 @@ function bootable(
 ): DefaultGuest {
   const kernel = bzImageOnly === true || byUefi ? (bzImage ?? unpacked) : unpacked;
   return { kernel, initrd, kernelParams: [...deserializeParams(manifest.commandLine), ...rootType] };
+}
+
+/** What a user can do on a host without KVM, when that is all a VMM runs on. */
+function withoutKvm({ accels, type }: HypervisorModule): string | undefined {
+  return accels.includes('tcg') ? undefined : `Use the hypervisor \`qemu\`: ${type} runs on KVM only`;
 }
 
 /** A VMM that knows nothing but KVM has no second choice to fall back to. */

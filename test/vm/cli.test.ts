@@ -220,6 +220,24 @@ describe('run', () => {
     expect((await cli('ls', '-aq')).stdout).toBe('');
   });
 
+  it('ends what goes on for ever when nobody reads it any more', async () => {
+    await cli(...mock, '-d', '--name', 'endless');
+    try {
+      const stats = start('stats', 'endless', '--json', '--interval', '100ms');
+      const events = start('events', '--since', '1h', '--json');
+      for (const child of [stats, events]) {
+        await once(child.stdout, 'data');
+        child.stdout.destroy();
+      }
+      // It is noticed when something is to be written.
+      await cli('rename', 'endless', 'ended');
+      const ends = await Promise.all([once(stats, 'close'), once(events, 'close')]);
+      expect(ends.map(([code]) => code as number)).toEqual([141, 141]);
+    } finally {
+      await cli('rm', '-f', 'ended');
+    }
+  });
+
   it('says that its output cannot be written', async () => {
     const full = openSync('/dev/full', 'w');
     try {

@@ -26,9 +26,9 @@ export interface CopyPlan {
 /** `polyvisor cp` */
 export function cp(): Command {
   return newCommand('cp', 'Copies a file or a folder between this host and a VM that runs.', [
-    'cp ./src web:/srv/app',
+    'cp ./src web:/root/app',
     'cp web:/var/log/. logs',
-    'tar -c src | polyvisor cp - web:/srv',
+    'tar -c src | polyvisor cp - web:/root',
     'cp web:/etc - | tar -t',
   ])
     .argument('<source>', 'path, NAME:PATH of a VM, or - for a tar stream on stdin')

@@ -36,7 +36,9 @@ export function events(): Command {
     )
     .option('--json', 'print a JSON object on each line')
     .action((flags: EventsFlags) =>
-      interruptible(async ({ signal }) => {
+      interruptible(async (interrupts) => {
+        interrupts.endWithReader();
+        const { signal } = interrupts;
         const { followEvents } = await import('../../sandbox/follow-events.ts');
         const { event = [], name = [] } = flags.filter ?? {};
         const types = event.length === 0 ? undefined : (event as LifeEventType[]);

@@ -58,8 +58,8 @@ function init(): Command {
     'Boots a guest, runs a command in it if one is given, and saves it as a template. Prints the name of the template.',
     [
       'factory init -m 512M',
-      "factory init --name web --cpus 1 -- sh -c 'mkdir /srv/cache'",
-      'run --template web -- ls /srv',
+      "factory init --name web --cpus 1 -- sh -c 'mkdir /root/cache'",
+      'run --template web -- ls /root',
     ],
   )
     .summary('make a template')

@@ -28,10 +28,11 @@ export function stats(): Command {
     .addOption(new Option('--interval <time>', 'between two samples (default: 1s)').argParser(timeMs))
     .option('--json', 'print a JSON object on a line for each sample of a VM; goes on until it is interrupted')
     .action((names: string[], flags: StatsFlags) =>
-      interruptible(async ({ signal }) => {
+      interruptible(async (interrupts) => {
+        interrupts.endWithReader();
         const vms = await opened(names);
         try {
-          await show(vms, flags, signal);
+          await show(vms, flags, interrupts.signal);
         } finally {
           await Promise.all(vms.map((vm) => vm.close()));
         }

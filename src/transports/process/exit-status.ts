@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { constants } from 'node:os';
 
 /** How a process ended: with a code, or by a signal. Neither when nobody could tell. */
@@ -21,7 +21,19 @@ export function parseExit(text: string): ProcessExit | undefined {
 
 /** The exit that a keeper wrote down; undefined when there is none, or none that can be read. */
 export async function readExit(file: string): Promise<ProcessExit | undefined> {
-  return parseExit(await readFile(file, 'utf8').catch(() => ''));
+  return (await readExitAt(file))?.exit;
+}
+
+/** The same, and when it was written down. The file may go at any moment: its VM may be removed. */
+export async function readExitAt(file: string): Promise<{ exit: ProcessExit; at: Date } | undefined> {
+  const handle = await open(file).catch(() => undefined);
+  if (handle === undefined) return undefined;
+  try {
+    const exit = parseExit(await handle.readFile('utf8'));
+    return exit && { exit, at: (await handle.stat()).mtime };
+  } finally {
+    await handle.close();
+  }
 }
 
 function withSignal(number: number): ProcessExit {

@@ -45,6 +45,7 @@ it('takes any name, even those that objects have', () => {
 
 it('refuses words without a name, naming the file', () => {
   expect(() => guestEnvironment(['=x'], [], {})).toThrow(/INVALID_ARGUMENT.*"=x"/);
+  expect(() => guestEnvironment(['--'], [], {})).toThrow(/INVALID_ARGUMENT.*"--"/);
   const name = file('A B=1\n');
   expect(() => guestEnvironment([], [name], {})).toThrow(`${name}: "A B=1"`);
 });
