@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { lstatSync, readFileSync, rmdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -50,14 +51,14 @@ export async function reveal(
   makeMountPoint(root, seen.path, seen.kind === 'folder' ? 'folder' : 'file');
   const place = path.join(root, seen.path);
   const options = readOnly && seen.kind !== 'device' ? 'bind,ro,nosuid' : 'bind';
-  let mounted = false;
+  const before = mountsAt(vmm, seen.path);
   try {
     await inNamespace(vmm, plan, 'mount', ['-o', options, '--', seen.path, place], call);
-    mounted = true;
     requireSame(vmm, seen);
   } catch (error) {
     try {
-      if (mounted) await inNamespace(vmm, plan, 'umount', ['--lazy', '--', place], {});
+      // Also by a tool that was told to end.
+      if (mountsAt(vmm, seen.path) > before) await inNamespace(vmm, plan, 'umount', ['--lazy', '--', place], {});
       removePlaces(vmm, plan, seen.path);
     } catch {
       // The first error says more, and what is left goes with the jail.
@@ -75,9 +76,8 @@ export async function conceal(vmm: RunningVmm, file: string, call: CallOptions =
   const seen = path.normalize(file);
   if (plan?.jail === undefined || isShown(plan, seen, true)) return;
   const place = path.join(vmFiles.jail(vmm.stateFolder), seen);
-  const mounted = readFileSync(`/proc/${vmm.pid}/mountinfo`, 'utf8');
   // Only what is mounted there is taken away; a node of the VMM's own stays, as nothing tells who else uses it.
-  if (!mounted.includes(` ${escaped(seen)} `)) return;
+  if (mountsAt(vmm, seen) === 0) return;
   // Lazy: also while it is open.
   await inNamespace(vmm, plan, 'umount', ['--lazy', '--', place], call);
   removePlaces(vmm, plan, seen);
@@ -190,6 +190,11 @@ export async function inNamespace(
 /** mount(8) and umount(8) go to another namespace by themselves, which spares a program, where they are util-linux' and not old. */
 let entersNamespaces = true;
 
+/** How many mounts the VMM has at a path of its jail. */
+function mountsAt({ pid }: RunningVmm, file: string): number {
+  return readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split(` ${escaped(file)} `).length - 1;
+}
+
 /** The namespace may know an older mount under that path. */
 function requireSame({ pid }: RunningVmm, seen: Seen): void {
   const [there, here] = [statSync(`/proc/${pid}/root${seen.path}`), statSync(seen.path)];
@@ -216,10 +221,15 @@ async function toolPath(name: ToolName): Promise<string> {
 
 async function run(words: readonly string[], what: string, { signal }: CallOptions): Promise<void> {
   const [program = '', ...rest] = words;
+  // Without the files of a language, which take these tools longer than what they do.
+  const env = { ...process.env, LC_ALL: 'C' };
+  const running = promisify(execFile)(program, rest, { timeout: toolMs, signal, env });
+  const { child } = running;
   try {
-    // Without the files of a language, which take these tools longer than what they do.
-    await promisify(execFile)(program, rest, { timeout: toolMs, signal, env: { ...process.env, LC_ALL: 'C' } });
+    await running;
   } catch (error) {
+    // One that was told to end is told so before it has: what it has done until then is to be seen.
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) await once(child, 'exit');
     const said = (error as { stderr?: string }).stderr?.trim() ?? '';
     throw new VmError('IO', `${what}: ${said === '' ? VmError.from(error).rawMessage : said}`, { cause: error });
   }
