@@ -14,7 +14,6 @@ export class Interrupts {
   #forward: ((signal: Watched) => void) | undefined;
   #forwarded = false;
   #endedBy: Watched | undefined;
-  #isUnread = false;
 
   constructor() {
     for (const signal of watched) process.on(signal, this.#receive);
@@ -36,14 +35,9 @@ export class Interrupts {
     this.#forwarded = false;
   }
 
-  /** For output that has no end of its own: all is ended, too, when nobody reads it any more. */
+  /** For output that has no end of its own: all is ended, too, when nobody reads it any more. The stream's other listeners tell of that. */
   endWithReader(): void {
     process.stdout.once('error', this.#unread);
-  }
-
-  /** Whether there is nobody left who reads. The program tells of that by its exit code: a stream's error is seen where it is written. */
-  get isUnread(): boolean {
-    return this.#isUnread;
   }
 
   close(): void {
@@ -52,7 +46,6 @@ export class Interrupts {
   }
 
   readonly #unread = (): void => {
-    this.#isUnread = true;
     this.#controller.abort(new VmError('ABORTED', 'nobody reads the output'));
   };
 
@@ -74,8 +67,7 @@ export async function interruptible(work: (interrupts: Interrupts) => Promise<vo
   try {
     await work(interrupts);
   } catch (error) {
-    const ended = interrupts.exitCode !== undefined || interrupts.isUnread;
-    if (!ended || !(error instanceof VmError && error.code === 'ABORTED')) throw error;
+    if (!interrupts.signal.aborted || !(error instanceof VmError && error.code === 'ABORTED')) throw error;
   } finally {
     interrupts.close();
     if (interrupts.exitCode !== undefined) process.exitCode = interrupts.exitCode;

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { watch } from 'node:fs';
-import { access, lchown, readFile, rm, stat } from 'node:fs/promises';
+import { access, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -12,6 +12,7 @@ import { tail } from '../transports/log-tail.ts';
 import { launch } from '../transports/process/launch.ts';
 import type { LaunchedProcess } from '../transports/process/launched-process.ts';
 import type { FsDevice } from './device.ts';
+import { giveToVmm } from './give-to-vmm.ts';
 import type { VmContext } from './hypervisor.ts';
 
 /** Milliseconds until the daemon must listen. */
@@ -78,9 +79,7 @@ export class FsDaemon {
           );
         });
         await Promise.race([listening, ended]);
-        // The VMM may have a uid of its own, which its folder has too: no link that it may put there is followed.
-        const { uid, gid } = await stat(path.dirname(socket));
-        await lchown(socket, uid, gid);
+        giveToVmm(socket);
         return daemon;
       } catch (error) {
         await daemon.end();

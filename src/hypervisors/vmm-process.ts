@@ -144,8 +144,7 @@ export class VmmProcess {
   /** Lets the running VMM write a file of ours, which is made where there is none. @throws {VmError} as `reveal` does */
   async lend(path: string, options: CallOptions = {}): Promise<void> {
     orIo(path, "can't make", () => closeSync(openSync(path, 'a', 0o600)));
-    const { uid } = readConfinement(this.#context.stateFolder) ?? {};
-    if (uid !== undefined) orIo(path, "can't give the VMM", () => chownSync(path, uid, uid));
+    this.#give(path);
     await this.reveal(path, { readOnly: false, ...options });
   }
 
@@ -157,10 +156,9 @@ export class VmmProcess {
 
   /** Lets the running VMM write into a new folder. Nothing is left of it when that fails. @throws {VmError} as `reveal` does */
   async lendFolder(path: string, options: CallOptions = {}): Promise<void> {
-    const { uid } = readConfinement(this.#context.stateFolder) ?? {};
     orIo(path, "can't make", () => mkdirSync(path, { mode: 0o700 }));
     try {
-      if (uid !== undefined) orIo(path, "can't give the VMM", () => chownSync(path, uid, uid));
+      this.#give(path);
       await this.reveal(path, { readOnly: false, ...options });
     } catch (error) {
       rmSync(path, { recursive: true });
@@ -179,6 +177,12 @@ export class VmmProcess {
       // Also when it can't be concealed: it is in a folder of the caller's, and may hold gigabytes.
       orIo(path, "can't remove", () => rmSync(path, { recursive: true, force: true }));
     }
+  }
+
+  /** What lies in a folder of ours becomes the VMM's, where it has a uid of its own. */
+  #give(path: string): void {
+    const { uid } = readConfinement(this.#context.stateFolder) ?? {};
+    if (uid !== undefined) orIo(path, "can't give the VMM", () => chownSync(path, uid, uid));
   }
 
   /** Shows a device under another one's name while `use` has the VMM open it. @throws {VmError} as `withStandIn` does */

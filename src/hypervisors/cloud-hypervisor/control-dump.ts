@@ -3,7 +3,7 @@ import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { moveFile, requireFree } from '../move-file.ts';
 import { withPassage } from './control-passage.ts';
-import type { SaveScope } from './control-snapshot.ts';
+import type { LiveScope } from './control-plug.ts';
 
 /** What it is called until it is whole. */
 const name = 'coredump';
@@ -12,13 +12,14 @@ const name = 'coredump';
  * Writes the guest's memory into a new ELF file; the guest stands still meanwhile.
  * @throws {VmError} IO when the file is there, VMM_FAILED, TIMEOUT, ABORTED
  */
-export async function dumpToFile({ control, vmm, context }: SaveScope, file: string, call: CallOptions): Promise<void> {
+export async function dumpToFile(scope: LiveScope, file: string, call: CallOptions): Promise<void> {
+  const { control } = scope;
   await requireFree(file);
   // Cloud Hypervisor dumps a paused guest only.
   const ran = (await control.info(call)).state !== 'Paused';
   if (ran) await control.pause(call);
   try {
-    await withPassage(vmm, context, path.dirname(file), call, async (folder, here) => {
+    await withPassage(scope, path.dirname(file), call, async (folder, here) => {
       await control.coredump(path.join(folder, name), call);
       await moveFile(path.join(here, name), file);
     });

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, lchownSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
-import type { VmContext } from '../hypervisor.ts';
-import type { VmmProcess } from '../vmm-process.ts';
+import { giveToVmm } from '../give-to-vmm.ts';
+import type { LiveScope } from './control-plug.ts';
 import { landlockRules } from './plan-params.ts';
 
 /*
@@ -17,17 +17,13 @@ const passageName = 'snapshot';
 /** Has the VMM write into a folder, and takes out of it, as we reach it (`here`), what is to stay. */
 export type Writing<T> = (folder: string, here: string) => Promise<T>;
 
-/** What such a folder needs of a VMM. */
-export type Lends = Pick<VmmProcess, 'lendFolder' | 'takeBackFolder'>;
-
 /**
  * Has something written into a folder within the one where it is to be in the end: there is room for gigabytes, and a file only gets another
  * name. Landlock's rules hold from the start on, so a VMM that has them writes into its own folder, which may be in memory.
  * @throws {VmError} what `write` throws, and what showing the folder throws
  */
 export async function withPassage<T>(
-  vmm: Lends,
-  { config, runtimeFolder }: Pick<VmContext, 'config' | 'runtimeFolder'>,
+  { vmm, context: { config, runtimeFolder } }: Pick<LiveScope, 'vmm' | 'context'>,
   target: string,
   call: CallOptions,
   write: Writing<T>,
@@ -45,7 +41,7 @@ export async function withPassage<T>(
 /** The same in the VMM's own folder. @throws what `write` throws, and the file system's errors */
 export async function withOwnPassage<T>(runtimeFolder: string, write: Writing<T>): Promise<T> {
   const folder = path.join(runtimeFolder, `${passageName}-${randomBytes(4).toString('hex')}`);
-  makeFolder(folder, runtimeFolder);
+  makeFolder(folder);
   let opened: number | undefined;
   try {
     // The VMM owns what this lies in, and may put a link in its place.
@@ -60,18 +56,21 @@ export async function withOwnPassage<T>(runtimeFolder: string, write: Writing<T>
 /** A folder in the VMM's own, for what it is to find there when it starts. */
 export function makePassage(runtimeFolder: string): string {
   closePassage(runtimeFolder);
-  const folder = path.join(runtimeFolder, passageName);
-  makeFolder(folder, runtimeFolder);
+  const folder = passageIn(runtimeFolder);
+  makeFolder(folder);
   return folder;
 }
 
-function makeFolder(folder: string, runtimeFolder: string): void {
-  mkdirSync(folder, { mode: 0o700 });
-  // A VMM with a uid of its own has its folder by that uid: it may put a link in our folder's place meanwhile.
-  const { uid, gid } = statSync(runtimeFolder);
-  if (uid !== process.geteuid?.()) lchownSync(folder, uid, gid);
+/** Where that is. */
+export function passageIn(runtimeFolder: string): string {
+  return path.join(runtimeFolder, passageName);
 }
 
 export function closePassage(runtimeFolder: string): void {
-  rmSync(path.join(runtimeFolder, passageName), { recursive: true, force: true });
+  rmSync(passageIn(runtimeFolder), { recursive: true, force: true });
+}
+
+function makeFolder(folder: string): void {
+  mkdirSync(folder, { mode: 0o700 });
+  giveToVmm(folder);
 }

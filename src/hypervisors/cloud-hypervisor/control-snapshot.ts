@@ -8,8 +8,8 @@ import type { VmContext } from '../hypervisor.ts';
 import type { PlannedPath } from '../launch-plan.ts';
 import { moveFile, requireFree } from '../move-file.ts';
 import { isClosed } from '../template-memory.ts';
-import type { CloudHypervisorControl } from './control.ts';
-import { type Lends, makePassage, withOwnPassage, withPassage } from './control-passage.ts';
+import { makePassage, withOwnPassage, withPassage } from './control-passage.ts';
+import type { LiveScope } from './control-plug.ts';
 import { deviceLists, isShared, type OwnDevice } from './devices.ts';
 import { landlock } from './plan.ts';
 import { memoryBytesIn, savedFiles, type SavedMachine, savedParts, writeSaved } from './state-saved.ts';
@@ -17,27 +17,20 @@ import type { VmConfig } from './wire.ts';
 
 const mib = 2 ** 20;
 
-/** A running VMM that is saved. */
-export interface SaveScope {
-  control: CloudHypervisorControl;
-  vmm: Lends;
-  context: Pick<VmContext, 'config' | 'runtimeFolder'>;
-}
-
 /**
  * Has Cloud Hypervisor write a paused VM into a folder.
  * @returns bytes of memory
  * @throws {VmError} VMM_FAILED, IO, TIMEOUT, ABORTED
  */
 export async function saveSnapshot(
-  { control, vmm, context }: SaveScope,
+  scope: LiveScope,
   target: string,
   machine: Pick<SavedMachine, 'version' | 'devices'>,
   call: CallOptions,
 ): Promise<number> {
   try {
-    await withPassage(vmm, context, target, call, async (folder, here) => {
-      await control.snapshot(folder, call);
+    await withPassage(scope, target, call, async (folder, here) => {
+      await scope.control.snapshot(folder, call);
       for (const part of savedParts) await moveFile(path.join(here, part), path.join(target, part));
     });
     // What a VMM with a uid of its own may read it opens, where it would get a copy.
@@ -56,7 +49,7 @@ export async function saveSnapshot(
  * @throws {VmError} VMM_FAILED, IO, also when a file is there already, TIMEOUT, ABORTED
  */
 export async function saveTemplate(
-  { control, context }: Pick<SaveScope, 'control' | 'context'>,
+  { control, context }: LiveScope,
   target: string,
   machine: Pick<SavedMachine, 'version' | 'devices'>,
   call: CallOptions,

@@ -29,7 +29,7 @@ import { CloudHypervisorControl } from './control.ts';
 import { consoleOf } from './control-console.ts';
 import { dumpToFile } from './control-dump.ts';
 import { monitorEvents, startedMs } from './control-events.ts';
-import { closePassage } from './control-passage.ts';
+import { closePassage, passageIn } from './control-passage.ts';
 import { type LiveScope, looked, plug, startDaemon, unplug } from './control-plug.ts';
 import { type MemoryResize, resizeMemory, resizeVcpus } from './control-resize.ts';
 import { bringsOnDemand, openedBy, openSnapshot, pageFaults, saveSnapshot, saveTemplate } from './control-snapshot.ts';
@@ -61,8 +61,6 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     devices: readonly OwnDevice[];
     apart?: SavedMachine['apart'];
     restoreFrom: string | undefined;
-    /** folder in which Cloud Hypervisor finds it */
-    passage: string | undefined;
     goesOn: boolean;
     /** its memory is read when it is used */
     onDemand: boolean;
@@ -74,7 +72,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   constructor(context: VmContext) {
     const planned = (of: VmContext, binary: string): LaunchPlan => planWith(of, binary, this.#found());
     super(context, { plan: planned, probe, parseState, startFailure, channels: { count: 0, showsHangup: true } });
-    this.#next = { devices: [], restoreFrom: undefined, passage: undefined, goesOn: false, onDemand: false };
+    this.#next = { devices: [], restoreFrom: undefined, goesOn: false, onDemand: false };
   }
 
   offers(): Capabilities {
@@ -133,9 +131,9 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     this.#features = features ?? [];
     try {
       await control.send(this.plan().requests, call);
-      const { passage, onDemand } = this.#next;
-      if (passage === undefined) return;
-      await control.restore(passage, this.#next, call);
+      const { restoreFrom, onDemand } = this.#next;
+      if (restoreFrom === undefined) return;
+      await control.restore(passageIn(this.context.runtimeFolder), this.#next, call);
       // It has been opened, and could serve nobody but who has broken out of the guest.
       if (onDemand) this.vmm.withdraw(pageFaults);
     } catch (error) {
@@ -157,7 +155,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     this.#next.onDemand = has(this.program.version, 'memoryOnDemand') && bringsOnDemand(this.context, saved);
     this.#next.goesOn = options.goOn === true && has(this.program.version, 'resumingRestore');
     try {
-      this.#next.passage = openSnapshot(this.context, this.#next, folder);
+      openSnapshot(this.context, this.#next, folder);
       await this.#startWithDaemons(options);
     } finally {
       closePassage(this.context.runtimeFolder);

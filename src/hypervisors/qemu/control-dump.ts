@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync } from 'node:fs';
-import { lchown, rm, stat, statfs } from 'node:fs/promises';
+import { rm, statfs } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
@@ -7,6 +7,7 @@ import { VmError } from '../../errors.ts';
 import { type Passed, streamToFile } from '../../transports/file-stream.ts';
 import { makeFifos } from '../../transports/process/fifo.ts';
 import type { QmpClient } from '../../transports/qmp/client.ts';
+import { giveToVmm } from '../give-to-vmm.ts';
 import { requireFree } from '../move-file.ts';
 
 /** Bytes of headers, notes and device memory beside the guest's own. */
@@ -29,8 +30,7 @@ export async function dumpToFile(
   await requireRoom(file, memoryBytes + overheadBytes);
   await makeFifos(fifo);
   try {
-    const { uid, gid } = await stat(path.dirname(fifo));
-    if (uid !== process.geteuid?.()) await lchown(fifo, uid, gid);
+    giveToVmm(fifo);
     // Open before QEMU opens it, which would wait for a reader otherwise; for reading alone, so that QEMU's end ends it.
     const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
     const done = qmp.nextEvent(({ event }) => event === 'DUMP_COMPLETED', { signal: call.signal });

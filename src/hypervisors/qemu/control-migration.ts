@@ -1,7 +1,6 @@
-import { chmod, lchown, rm, stat } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
 import { once } from 'node:events';
 import net from 'node:net';
-import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
 import { fileToStream, type Passed, streamToFile } from '../../transports/file-stream.ts';
@@ -9,6 +8,7 @@ import type { QmpClient } from '../../transports/qmp/client.ts';
 import type { QmpEvent } from '../../transports/qmp/messages.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { SaveOptions } from '../hypervisor.ts';
+import { giveToVmm } from '../give-to-vmm.ts';
 import { requireFree } from '../move-file.ts';
 import type { MigrationInfo } from './wire.ts';
 
@@ -48,7 +48,7 @@ export async function migrateToFile(
   const ended = migrationEnd(qmp, call);
   ended.catch(() => undefined);
   try {
-    await giveToVmm(socketPath);
+    await letVmmConnect(socketPath);
     const connected = once(server, 'connection') as Promise<[net.Socket]>;
     await qmp.execute('migrate', { uri: `unix:${socketPath}` }, call);
     const [socket] = await Promise.race([connected, ended.then(neverConnected)]);
@@ -152,9 +152,8 @@ async function cancel(qmp: QmpClient): Promise<void> {
   await ended;
 }
 
-/** A VMM that runs as another user must be able to connect; its folder tells which one. A link that it may have put there is not followed. */
-async function giveToVmm(socketPath: string): Promise<void> {
+/** A VMM that runs as another user must be able to connect, and nobody else. */
+async function letVmmConnect(socketPath: string): Promise<void> {
   await chmod(socketPath, 0o600);
-  const { uid, gid } = await stat(path.dirname(socketPath));
-  if (uid !== process.geteuid?.()) await lchown(socketPath, uid, gid);
+  giveToVmm(socketPath);
 }

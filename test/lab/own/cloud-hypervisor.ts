@@ -19,6 +19,7 @@ import type { BlockDevice, FsDevice, NetDevice } from '../../../src/hypervisors/
 import { openConsole } from '../../../src/sandbox/console.ts';
 import { keepsAcrossTests } from '../../support/leaks.ts';
 import { hugePagesInUse, withHugePages, withServedDisk } from '../host-side.ts';
+import { withStarted } from '../figures.ts';
 import { type LabMachine, labMachine } from '../machine.ts';
 
 const daemon = '/usr/lib/qemu/virtiofsd';
@@ -298,9 +299,12 @@ export function describeOwn(): void {
         const saved = path.join(folder, 'confined');
         mkdirSync(saved);
         await vm.hypervisor.save(saved);
-        expect(readdirSync(saved).toSorted()).toEqual(
-          ['cloud-hypervisor.json', 'config.json', 'memory-ranges', 'state.json'].toSorted(),
-        );
+        expect(readdirSync(saved).toSorted()).toEqual([
+          'cloud-hypervisor.json',
+          'config.json',
+          'memory-ranges',
+          'state.json',
+        ]);
       } finally {
         await vm.discard();
       }
@@ -310,19 +314,14 @@ export function describeOwn(): void {
       const memoryMiB = 1024;
       const saved = path.join(folder, 'large');
       mkdirSync(saved, { mode: 0o700 });
-      const vm = await labMachine(cloudHypervisor, { memoryMiB }, 'strict');
       const sum = 'head -c 30000000 /tmp/random | sha256sum';
       let before = '';
-      try {
-        await vm.hypervisor.create();
-        await vm.hypervisor.start();
-        await vm.shell('head -c 30000000 /dev/urandom >/tmp/random');
-        before = await vm.shell(sum);
-        await vm.hypervisor.pause();
-        await vm.hypervisor.save(saved);
-      } finally {
-        await vm.discard();
-      }
+      await withStarted(cloudHypervisor, { memoryMiB }, [], async ({ hypervisor, shell }) => {
+        await shell('head -c 30000000 /dev/urandom >/tmp/random');
+        before = await shell(sum);
+        await hypervisor.pause();
+        await hypervisor.save(saved);
+      });
       const other = await labMachine(cloudHypervisor, { memoryMiB }, 'strict');
       try {
         await other.hypervisor.create();
