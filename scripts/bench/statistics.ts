@@ -20,16 +20,26 @@ export interface Estimate {
 }
 
 /**
- * How many times as long the first of each pair took as the second: the median of the pairs' ratios, with a bootstrap
- * interval. Pairs are taken side by side, so that what else the host does falls on both.
+ * How many times as long the first of each pair took as the second: the median of the ratios, with a bootstrap interval. Pairs are
+ * taken side by side, so that what else the host does falls on both, and by turns: two neighbours are one sample, since whoever comes
+ * second finds the host as the other one has left it.
  */
 export function ratio(pairs: readonly (readonly [number, number])[]): Estimate {
-  const ratios = pairs.map(([ours, theirs]) => ours / theirs);
+  const ratios = bothOrders(pairs).map(([ours, theirs]) => ours / theirs);
   const random = generator(ratios.length);
   const resampled = Array.from({ length: 4000 }, () =>
     median(ratios.map(() => ratios[Math.floor(random() * ratios.length)] ?? Number.NaN)),
   );
   return { value: median(ratios), low: quantile(resampled, 0.025), high: quantile(resampled, 0.975) };
+}
+
+/** The sums of each two neighbours; a last one without a neighbour stands for itself. */
+function bothOrders(pairs: readonly (readonly [number, number])[]): [number, number][] {
+  return pairs.flatMap(([one, other], at): [number, number][] => {
+    if (at % 2 === 1) return [];
+    const [more, another] = pairs[at + 1] ?? [0, 0];
+    return [[one + more, other + another]];
+  });
 }
 
 /** Numbers from 0 to 1, the same ones for the same seed (a 32-bit xorshift): the same measurements give the same interval. */

@@ -21,3 +21,8 @@ test('the same measurements give the same interval', () => {
   const pairs = Array.from({ length: 15 }, (_, at) => [10 + (at % 4), 10] as const);
   expect(ratio(pairs)).toEqual(ratio(pairs));
 });
+
+test('who comes second and is slower for it, by turns, is no slower', () => {
+  const pairs = Array.from({ length: 16 }, (_, at) => (at % 2 === 0 ? ([10, 13] as const) : ([13, 10] as const)));
+  expect(ratio(pairs)).toEqual({ value: 1, low: 1, high: 1 });
+});
