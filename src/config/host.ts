@@ -26,14 +26,18 @@ const PROC_CPUINFO = '/proc/cpuinfo';
 const READ_LIMIT_BYTES = 8 * 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
 
+/** Flags of a CPU are the same as long as we run, and take longer to read than all else. */
+let onVmm: Promise<boolean> | undefined;
+
 /**
  * Asks the host for all facts at once.
  * @throws {VmError} UNSUPPORTED when the architecture is none of ours; FILE_* when /proc can't be read
  */
 export async function readHostFacts(): Promise<HostFacts> {
   const arch = hostArch();
-  const [memoryMiB, onVmm] = await Promise.all([hostMemoryMiB(), runningOnVmm(PROC_CPUINFO, arch)]);
-  return { arch, cpus: availableParallelism(), memoryMiB, runningOnVmm: onVmm, uid: process.geteuid?.() ?? 0 };
+  onVmm ??= runningOnVmm(PROC_CPUINFO, arch);
+  const [memoryMiB, isGuest] = await Promise.all([hostMemoryMiB(), onVmm]);
+  return { arch, cpus: availableParallelism(), memoryMiB, runningOnVmm: isGuest, uid: process.geteuid?.() ?? 0 };
 }
 
 /**

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, readFileSync, statSync } from 'node:fs';
+import { type BigIntStats, createReadStream, readFileSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -50,7 +50,34 @@ function look(file: string): { size: number; mtimeMs: number } {
   }
 }
 
+/** Hashes that were found, of files as they were then: the clones of a template all look at the same ones. */
+const found = new Map<string, string>();
+const maxFound = 256;
+
+/** A file's time of change is that of the clock's last tick: one that was changed just now may change again without a sign. */
+const settledMs = 1000;
+
 async function hashOf(file: string): Promise<string> {
+  const { dev, ino, size, ctimeNs, ctimeMs } = statOf(file);
+  const state = `${dev}:${ino}:${size}:${ctimeNs}`;
+  const known = found.get(state);
+  if (known !== undefined) return known;
+  const isSettled = Date.now() - Number(ctimeMs) > settledMs;
+  const hash = await readHash(file);
+  if (found.size >= maxFound) found.clear();
+  if (isSettled) found.set(state, hash);
+  return hash;
+}
+
+function statOf(file: string): BigIntStats {
+  try {
+    return statSync(file, { bigint: true });
+  } catch (error) {
+    return fail(file, error);
+  }
+}
+
+async function readHash(file: string): Promise<string> {
   const hash = createHash('sha256');
   if (look(file).size <= atOnce) {
     try {

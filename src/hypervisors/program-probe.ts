@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { VmError } from '../errors.ts';
@@ -46,11 +46,12 @@ function search(program: string): string | undefined {
   for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
     if (folder === '') continue;
     const path = join(folder, program);
+    if (!existsSync(path)) continue;
     try {
       accessSync(path, constants.X_OK);
       return path;
     } catch {
-      // not in this folder: the next one may have it
+      // not for us: the next one may be
     }
   }
   return undefined;
