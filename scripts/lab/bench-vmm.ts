@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { completeConfig } from '../../src/config/complete.ts';
 import { readHostFacts } from '../../src/config/host.ts';
+import { beginKeeper } from '../../src/hypervisors/begin-keeper.ts';
 import type { HypervisorModule, VmContext } from '../../src/hypervisors/hypervisor.ts';
 import { manage } from '../../src/hypervisors/lifecycle.ts';
 import { linkAgent } from '../../src/sandbox/agent-link.ts';
@@ -39,18 +40,22 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
     const vmName = `bench-${++serial}`;
     const { id, runtimeFolder } = await store.create({ name: vmName, hypervisor: module.type });
     const stateFolder = store.folder(vmName);
-    const hypervisor = manage(module, {
+    const context = {
       id,
       name: vmName,
       config,
-      accel: 'kvm',
+      accel: 'kvm' as const,
       hostMemoryMiB: host.memoryMiB,
       runtimeFolder,
       stateFolder,
       pruneArgv: [],
-    });
+    };
+    const hypervisor = manage(module, context);
     const began = performance.now();
-    await hypervisor.create();
+    // As a VM's maker does.
+    const keeper = await beginKeeper(context, []);
+    keeper.settle();
+    await hypervisor.create({ keeper });
     if (snapshot === undefined) await hypervisor.start();
     else {
       const found = await hypervisor.restore(snapshot, { goOn: true });

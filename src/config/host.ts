@@ -27,7 +27,7 @@ const READ_LIMIT_BYTES = 8 * 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
 
 /** Flags of a CPU are the same as long as we run, and take longer to read than all else. */
-let onVmm: Promise<boolean> | undefined;
+let onVmm: boolean | undefined;
 
 /**
  * Asks the host for all facts at once.
@@ -35,9 +35,9 @@ let onVmm: Promise<boolean> | undefined;
  */
 export async function readHostFacts(): Promise<HostFacts> {
   const arch = hostArch();
-  onVmm ??= runningOnVmm(PROC_CPUINFO, arch);
-  const [memoryMiB, isGuest] = await Promise.all([hostMemoryMiB(), onVmm]);
-  return { arch, cpus: availableParallelism(), memoryMiB, runningOnVmm: isGuest, uid: process.geteuid?.() ?? 0 };
+  onVmm ??= await runningOnVmm(PROC_CPUINFO, arch);
+  const memoryMiB = await hostMemoryMiB();
+  return { arch, cpus: availableParallelism(), memoryMiB, runningOnVmm: onVmm, uid: process.geteuid?.() ?? 0 };
 }
 
 /**

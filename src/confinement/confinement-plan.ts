@@ -105,20 +105,26 @@ export function planConfinement(
   // In its jail it then opens what root may: without that, files that are root's alone can't be given to another uid.
   const keepsAccess = own && level === 'best';
   const jailed = typeof powers.namespaces === 'string';
-  const namespaces = jailed ? (['mount', 'pid', 'ipc', 'uts'] as const) : [];
   return {
     ...base,
     uid: own ? uid : undefined,
     groups,
     noNewPrivileges: !lacks('no-new-privileges'),
     capabilities: powers.capabilities !== 'droppable' ? 'all' : keepsAccess ? ['CAP_DAC_OVERRIDE'] : [],
-    namespaces: powers.namespaces === 'user' ? ['user', ...namespaces] : namespaces,
+    namespaces: planNamespaces(level, powers),
     jail: jailed
       ? planJail(subject, seen, { uid: own ? uid : undefined, groups, all: keepsAccess, tools: powers.tools })
       : undefined,
     cgroup: typeof powers.cgroups === 'string' ? undefined : planCgroup(subject, powers.cgroups),
     missing,
   };
+}
+
+/** The namespaces of every VMM that is confined so on this host. Pure. */
+export function planNamespaces(level: ConfinementLevel, { namespaces }: HostPowers): ConfinementPlan['namespaces'] {
+  if (level === 'off' || typeof namespaces !== 'string') return [];
+  const own = ['mount', 'pid', 'ipc', 'uts'] as const;
+  return namespaces === 'user' ? ['user', ...own] : own;
 }
 
 /** What this host and this user lack, whatever the VM. */

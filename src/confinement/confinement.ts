@@ -11,13 +11,15 @@ import {
   missingMeasures,
   missingText,
   planConfinement,
+  planNamespaces,
 } from './confinement-plan.ts';
 import { type HostPowers, readHostPowers } from './host-powers.ts';
-import { buildJail, jailAt } from './jail.ts';
+import { jailAt, listMounts, makeJail } from './jail.ts';
+import { keepJail, takeJail } from './jail-pool.ts';
 import { libraryFolders, libraryFolders32, loaderFiles, plainDevices, scriptFolders } from './jail-plan.ts';
 import type { ConfinementLevel } from './level.ts';
 import { type Seen, survey } from './survey.ts';
-import { type Through, throughOf } from './through.ts';
+import { keeperThrough, type Through, throughOf } from './through.ts';
 
 /** A VMM that is about to be started, and what it is to see. */
 export interface ConfinementRequest extends ConfinementSubject {
@@ -64,6 +66,12 @@ export async function checkLevel(level: ConfinementLevel): Promise<string | unde
   });
 }
 
+/** The command through which the keeper of a VMM begins that is to be confined so. @throws {VmError} HOST_MISSING */
+export async function throughForKeeper(level: ConfinementLevel): Promise<readonly string[]> {
+  const powers = await readHostPowers();
+  return keeperThrough(planNamespaces(level, powers), powers.tools);
+}
+
 /** The plan for a VM that is not made: its uid is the first of the range. @throws {VmError} as {@link confine} */
 export async function previewConfinement(request: ConfinementRequest): Promise<ConfinementPlan> {
   const powers = await readHostPowers();
@@ -83,7 +91,10 @@ export async function confine(request: ConfinementRequest): Promise<Confined> {
   await writeUnflushed(vmFiles.confinement(stateFolder), `${JSON.stringify(plan, undefined, 2)}\n`);
   const jail = plan.jail && jailAt(stateFolder, plan.jail);
   const make = (): void => {
-    if (plan.jail !== undefined) buildJail(stateFolder, plan.jail, plan.uid);
+    if (plan.jail !== undefined) {
+      if (!takeJail(stateFolder, plan)) makeJail(vmFiles.jail(stateFolder), plan.jail, plan.uid);
+      listMounts(stateFolder, plan.jail, plan.uid);
+    }
     if (plan.cgroup !== undefined) makeCgroup(plan.cgroup);
     if (plan.uid !== undefined) giveFolder(runtimeFolder, plan.uid);
   };
@@ -100,13 +111,14 @@ export function readConfinement(stateFolder: string): ConfinementPlan | undefine
   }
 }
 
-/** Gives back what a VM's confinement took of the host: cgroup and uid. Its VMM must have ended. May be repeated. @throws {VmError} IO */
+/** Gives back what a VM's confinement took of the host: cgroup and uid, and its jail, which another VM can have. Its VMM must have ended. May be repeated. @throws {VmError} IO */
 export async function releaseConfinement(stateFolder: string, id?: string): Promise<void> {
   const plan = readConfinement(stateFolder);
   const owner = id ?? plan?.id;
   if (owner === undefined) return;
   await removeCgroup(owner, plan?.cgroup?.folders ?? []);
   freeUids(owner);
+  if (plan?.jail !== undefined) keepJail(stateFolder, plan);
 }
 
 const selinux = '/sys/fs/selinux';

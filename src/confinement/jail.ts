@@ -16,7 +16,7 @@ import { type JailMount, type JailPlan, terminalMaker } from './jail-plan.ts';
 /** Folder, in a jail, of the device nodes that are the VMM's own. */
 export const ownDevices = '/dev/.own';
 
-/** The words after `--` of the script that mounts a jail: what it makes device nodes of. */
+/** What is mounted in a jail, and made there. */
 export interface Jail {
   /** the VMM's root */
   root: string;
@@ -32,26 +32,33 @@ export function jailAt(stateFolder: string, { nodes }: JailPlan): Jail {
   return { root, fstab, nodes: nodes.map((node) => ({ ...node, file: path.join(root, ownNode(node.path)) })) };
 }
 
-/**
- * Makes the folder of a jail with its mount points, and the list of what is mounted. Nothing is mounted here: that is done in
- * the VMM's own mount namespace, and ends with it.
- * @throws {VmError} IO
- */
-export function buildJail(stateFolder: string, plan: JailPlan, uid: number | undefined): void {
-  const { root, fstab } = jailAt(stateFolder, plan);
-  try {
+/** Makes the folder of a jail, with its mount points and what leads to its nodes. @throws {VmError} IO */
+export function makeJail(root: string, plan: JailPlan, uid: number | undefined): void {
+  orIo(root, () => {
     makeFolder(root);
     const made = new Set([root]);
+    for (const mount of plan.mounts) makeMountPoint(root, mount.path, mount.kind, made);
+    if (uid !== undefined) makeFolder(path.join(root, ownDevices));
+    for (const node of plan.nodes) linkToNode(root, node.path);
+  });
+}
+
+/**
+ * Writes the list of what is mounted in a jail, and makes the copies that are mounted. Nothing is mounted here: that is done in the VMM's
+ * own mount namespace, and ends with it.
+ * @throws {VmError} IO
+ */
+export function listMounts(stateFolder: string, plan: JailPlan, uid: number | undefined): void {
+  const { root, fstab } = jailAt(stateFolder, plan);
+  orIo(root, () => {
     const flags = mountFlags();
     // The mount points themselves: an ordinary user's VMM is the same user as they belong to.
     const lines = [fields(root, root, 'none', ['bind', 'ro', 'nosuid', ...flags(root)].join(','))];
     for (const mount of plan.mounts) {
-      makeMountPoint(root, mount.path, mount.kind, made);
       const copied = plan.copies.includes(mount.path) ? copyFor(stateFolder, mount.path, uid) : undefined;
       lines.push(line(root, mount, copied ?? mount.path, uid, flags));
     }
     if (uid !== undefined) {
-      makeFolder(path.join(root, ownDevices));
       lines.push(fields('none', path.join(root, ownDevices), 'tmpfs', 'mode=0711,size=64k,nosuid,noexec'));
       // The kernel looks for the terminals beside the node that makes them (devpts_mntget in fs/devpts/inode.c).
       if (plan.nodes.some((node) => node.path === terminalMaker)) {
@@ -59,8 +66,14 @@ export function buildJail(stateFolder: string, plan: JailPlan, uid: number | und
         lines.push(fields('/dev/pts', beside, 'none', 'bind,nosuid,noexec,X-mount.mkdir=0711'));
       }
     }
-    for (const node of plan.nodes) linkToNode(root, node.path);
     writeFileSync(fstab, lines.join(''), { mode: 0o600 });
+  });
+}
+
+/** @throws {VmError} IO for what the file system refuses */
+function orIo(root: string, act: () => void): void {
+  try {
+    act();
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new VmError('IO', `can't make the VMM's jail: ${message}`, { path: root, errno: code, cause: error });
@@ -101,7 +114,9 @@ export function ownNode(device: string): string {
 function makeFolder(folder: string, made: Set<string> = new Set()): void {
   if (made.has(folder)) return;
   if (made.size > 0) makeFolder(path.dirname(folder), made);
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  mkdirSync(folder, { recursive: true });
+  // Whatever our umask says.
+  chmodSync(folder, 0o755);
   made.add(folder);
 }
 

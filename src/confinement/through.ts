@@ -7,25 +7,10 @@ import type { ToolName, Tools } from './tools.ts';
 export interface Through {
   /** the keeper's second part, which forks the VMM, in the VMM's mounts: its children get a new pid namespace, it does not */
   keeper: readonly string[];
-  /** what the forked process does before it becomes the VMM: shell text, and words of it, which it shifts away */
-  preparation?: { script: string; words: readonly string[] } | undefined;
+  /** what the forked process runs before it becomes the VMM: in the VMM's pid namespace, whose processes /proc there is to show */
+  preparation: readonly (readonly string[])[];
   program: readonly string[];
 }
-
-/**
- * Mounts a jail: words are `mount`, the list, `mknod`, how many nodes, file, type, major and minor of each. Done in the VMM's
- * pid namespace, whose processes /proc there is to show.
- */
-const mountScript = `
-mount=$1 fstab=$2 mknod=$3 nodes=$4
-shift 4
-"$mount" -a -T "$fstab" || exit
-while [ "$nodes" -gt 0 ]; do
-  "$mknod" -m 666 "$1" "$2" "$3" "$4" || exit
-  shift 4
-  nodes=$((nodes - 1))
-done
-`;
 
 /** Numbers of descriptors that nothing between us and a VMM has (keeper-script.ts), as far as every shell can name them: by one digit. */
 export const freeDescriptors: readonly number[] = [3, 4, 5, 7, 8, 9];
@@ -73,16 +58,8 @@ export function throughOf(
     descriptors?: readonly { number: number; path: string }[] | undefined;
   },
 ): Through {
-  const tool = (name: ToolName): string => {
-    const found = tools[name];
-    if (found !== undefined) return found;
-    throw new VmError('HOST_MISSING', `${name} is not on this host`, { advice: 'Install util-linux and coreutils.' });
-  };
-  const byUser = plan.namespaces.includes('user');
-  const keeper = plan.namespaces.includes('pid')
-    ? [tool('unshare'), ...(byUser ? ['--user', '--map-root-user'] : []), '--pid']
-    : [];
-  let preparation: Through['preparation'];
+  const tool = finderIn(tools);
+  const preparation: string[][] = [];
   const program: string[] = [];
   if (networkNamespace !== undefined) program.push(tool('nsenter'), `--net=${networkNamespace}`, '--');
   if (descriptors.length > 0) {
@@ -91,19 +68,35 @@ export function throughOf(
   }
   if (lockMemory === true) program.push(tool('prlimit'), '--memlock=unlimited', '--');
   if (jail !== undefined) {
-    // `slave`: what is mounted on the host later can be shown, and what is unmounted there is not held.
-    keeper.push('--mount', '--ipc', '--uts', '--propagation', 'slave');
-    const nodes = jail.nodes.flatMap(({ file, type, major, minor }) => [file, type, `${major}`, `${minor}`]);
-    const mknod = nodes.length > 0 ? tool('mknod') : '';
-    preparation = { script: mountScript, words: [tool('mount'), jail.fstab, mknod, `${jail.nodes.length}`, ...nodes] };
+    preparation.push([tool('mount'), '-a', '-T', jail.fstab]);
+    for (const { file, type, major, minor } of jail.nodes)
+      preparation.push([tool('mknod'), '-m', '666', file, type, `${major}`, `${minor}`]);
     program.push(tool('unshare'), '--root', jail.root, '--wd', workingFolder, '--');
   }
-  if (keeper.length > 0) keeper.push('--');
   // Last: a label counts from the next program on, and the tools need the caller's.
   const label = plan.selinuxLabel === undefined ? [] : [`--selinux-label=${plan.selinuxLabel}`];
   const last = [...label, ...(plan.noNewPrivileges ? privileges(plan) : [])];
   if (last.length > 0) program.push(tool('setpriv'), ...last, '--');
-  return { keeper, preparation, program };
+  return { keeper: keeperThrough(plan.namespaces, tools), preparation, program };
+}
+
+/** The command for the keeper, which begins before the rest of a plan is known. Pure. @throws {VmError} HOST_MISSING when a tool is not there */
+export function keeperThrough(namespaces: ConfinementPlan['namespaces'], tools: Tools): string[] {
+  if (namespaces.length === 0) return [];
+  const words = [finderIn(tools)('unshare')];
+  if (namespaces.includes('user')) words.push('--user', '--map-root-user');
+  for (const one of ['pid', 'mount', 'ipc', 'uts'] as const) if (namespaces.includes(one)) words.push(`--${one}`);
+  // `slave`: what is mounted on the host later can be shown, and what is unmounted there is not held.
+  if (namespaces.includes('mount')) words.push('--propagation', 'slave');
+  return [...words, '--'];
+}
+
+function finderIn(tools: Tools): (name: ToolName) => string {
+  return (name) => {
+    const found = tools[name];
+    if (found !== undefined) return found;
+    throw new VmError('HOST_MISSING', `${name} is not on this host`, { advice: 'Install util-linux and coreutils.' });
+  };
 }
 
 function privileges({ uid, groups, capabilities }: ConfinementPlan): string[] {

@@ -48,7 +48,7 @@ export class FsDaemon {
     const dialect = await dialectOf(program);
     const words = daemonWords(device, scope, dialect);
     const before = device.readOnly && dialect === 'c' ? readOnlyView(device.path) : [];
-    const file = (what: 'lease' | 'exit' | 'log'): string => vmFiles.daemon(stateFolder, device.id, what);
+    const file = (what: 'lease' | 'start' | 'exit' | 'log'): string => vmFiles.daemon(stateFolder, device.id, what);
     const limits = callScope('start of virtiofsd', {
       signal: options.signal,
       timeoutMs: options.timeoutMs ?? listenMs,
@@ -62,6 +62,7 @@ export class FsDaemon {
         lease: file('lease'),
         alive: `${file('lease')}.alive`,
         exitFile: file('exit'),
+        startFile: file('start'),
         stdout: file('log'),
         stderr: file('log'),
         signal: limits.signal,

@@ -6,6 +6,7 @@ import type { HypervisorType } from '../config/hypervisor-type.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import type { ConfinementLevel } from '../confinement/level.ts';
 import type { ProcessIdentity } from '../state/process-identity.ts';
+import type { Keeper } from '../transports/process/keeper.ts';
 import type { Capabilities } from './capabilities.ts';
 import type { Device, MemoryDevice } from './device.ts';
 import type { LaunchPlan } from './launch-plan.ts';
@@ -73,6 +74,11 @@ export interface VmmExit {
   at?: string | undefined;
 }
 
+export interface CreateOptions extends CallOptions {
+  /** the keeper that waits for the VMM already; the start begins one when absent */
+  keeper?: Keeper | undefined;
+}
+
 export interface StopOptions extends CallOptions {
   /** end the VMM at once, without asking it */
   force?: boolean | undefined;
@@ -113,7 +119,7 @@ export type GuestSocket =
 /** Operations that every VMM has. */
 interface Lifecycle {
   /** Prepares the VM: files and folders, nothing started. */
-  create(options?: CallOptions): Promise<void>;
+  create(options?: CreateOptions): Promise<void>;
   /** Starts the VMM; resolves when it answers. The guest may still be booting. */
   start(options?: CallOptions): Promise<void>;
   /** Ends the VMM and waits until its process is gone: asked first, then forced. */
@@ -260,6 +266,8 @@ export interface HypervisorModule {
   readonly bzImageOnly?: true;
   /** it boots uncompressed kernels (ELF), and some of its versions nothing else */
   readonly bootsElf?: true;
+  /** whether its program, or one in front of it, confines the VMM, which we then don't; never when absent. Pure */
+  confinesItself?(config: HypervisorConfig): boolean;
   /** Pure: what the VMM would be told. `binary` is the VMM's path as found by `probe`. */
   plan(context: VmContext, binary: string): LaunchPlan;
   driver(context: VmContext): Driver;

@@ -5,7 +5,15 @@ import { VmError } from '../errors.ts';
 import { vmFiles, vmmFiles } from '../state/paths.ts';
 import { isAlive, type ProcessIdentity } from '../state/process-identity.ts';
 import { tail } from '../transports/log-tail.ts';
-import type { ConsoleLocation, GuestChannel, GuestSocket, HypervisorModule, VmContext, VmmExit } from './hypervisor.ts';
+import type {
+  ConsoleLocation,
+  CreateOptions,
+  GuestChannel,
+  GuestSocket,
+  HypervisorModule,
+  VmContext,
+  VmmExit,
+} from './hypervisor.ts';
 import type { LaunchPlan } from './launch-plan.ts';
 import type { ProgramState } from './program-state.ts';
 import { packed, unpacked } from './handover.ts';
@@ -59,7 +67,8 @@ export abstract class ProgramDriver {
   /** Resolves when the VMM that was just started answers. */
   protected abstract answers(call: CallOptions): Promise<void>;
 
-  async create(_options?: CallOptions): Promise<void> {
+  async create({ keeper }: CreateOptions = {}): Promise<void> {
+    this.vmm.expect(keeper);
     this.#binary = await this.vmm.findBinary(async (host, path, arch) => {
       const verdict = await this.#parts.probe(host, path, arch);
       this.#version = verdict.version;

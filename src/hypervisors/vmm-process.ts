@@ -21,10 +21,11 @@ import { vmFiles } from '../state/paths.ts';
 import { isAlive, type ProcessIdentity, signalProcess } from '../state/process-identity.ts';
 import { readExitAt } from '../transports/process/exit-status.ts';
 import { guard } from '../transports/process/guard.ts';
-import { launch } from '../transports/process/launch.ts';
+import type { Keeper } from '../transports/process/keeper.ts';
 import { joinLease, type Lease, untilUnread } from '../transports/process/lease.ts';
 import type { LaunchedProcess } from '../transports/process/launched-process.ts';
 import { waitGone } from '../transports/process/wait-gone.ts';
+import { beginKeeper } from './begin-keeper.ts';
 import { confinementRequest } from './confinement-request.ts';
 import type { HostVerdict, VmContext, VmmExit } from './hypervisor.ts';
 import type { LaunchPlan } from './launch-plan.ts';
@@ -49,6 +50,8 @@ export function usableBinary(verdict: HostVerdict): string {
 /** The process of a VMM that is one program: started by us under a keeper, or adopted by what its state says. */
 export class VmmProcess {
   readonly #context: VmContext;
+  /** that began before the VMM was known */
+  #keeper: Keeper | undefined;
   #launched: LaunchedProcess | undefined;
   /** of a VMM that another process started, and that this one has taken over */
   #lease: Lease | undefined;
@@ -65,6 +68,11 @@ export class VmmProcess {
   ): Promise<string> {
     const { config } = this.#context;
     return usableBinary(await probe(await readHostFacts(), assetPath(config, 'hypervisor'), config.arch));
+  }
+
+  /** Has the next VMM started by this keeper. */
+  expect(keeper: Keeper | undefined): void {
+    this.#keeper = keeper;
   }
 
   /** Makes the files of a plan. They must not exist: the folder is new. @throws {VmError} IO */
@@ -97,26 +105,30 @@ export class VmmProcess {
 
   /** @throws {VmError} START_FAILED, HOST_MISSING, PERMISSION when the VMM's uid may not open what it is to open, BUSY, IO, ABORTED */
   async launch(plan: LaunchPlan, options: CallOptions): Promise<void> {
-    const { stateFolder, pruneArgv } = this.#context;
     const { plan: confinement, through, make } = await confine(confinementRequest(this.#context, plan));
-    this.#launched = await launch({
-      through,
+    const keeper = await this.#waitingKeeper(through.keeper);
+    this.#launched = await keeper.launch({
+      preparation: through.preparation,
+      through: through.program,
       meanwhile: make,
       maxFileBytes: confinement.maxFileBytes,
       argv: [plan.binary, ...plan.argv],
       env: plan.env,
       cwd: plan.workingFolder,
-      lease: vmFiles.lease(stateFolder),
-      alive: vmFiles.alive(stateFolder),
-      exitFile: vmFiles.exit(stateFolder),
-      stdout: vmFiles.vmmLog(stateFolder),
-      stderr: vmFiles.vmmLog(stateFolder),
-      prune: pruneArgv,
       signal: options.signal,
     });
     this.#identity = this.#launched.identity;
     if (confinement.cgroup !== undefined) this.#limited = enterCgroup(confinement.cgroup, this.#identity.pid);
     this.#limited.catch(() => undefined);
+  }
+
+  /** The one that began with the VM, if it is still there, or a new one. */
+  async #waitingKeeper(through: readonly string[]): Promise<Keeper> {
+    const keeper = this.#keeper;
+    if (keeper?.waits !== true) return beginKeeper(this.#context, through);
+    if (keeper.isThrough(through)) return keeper;
+    await keeper.end();
+    return beginKeeper(this.#context, through);
   }
 
   /** Resolves when the VMM that was just started is in its cgroup. @throws {VmError} HOST_MISSING */

@@ -1,23 +1,25 @@
 import { rm } from 'node:fs/promises';
 import type { CallOptions } from '../config/call-options.ts';
+import { throughForKeeper } from '../confinement/confinement.ts';
 import type { ConfinementLevel } from '../confinement/level.ts';
 import { assetPath } from '../config/assets.ts';
 import type { HostFacts } from '../config/host.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
+import { beginKeeper } from '../hypervisors/begin-keeper.ts';
 import type { Hypervisor, HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { manage } from '../hypervisors/lifecycle.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
 import { type HeldLock, lock } from '../state/lock.ts';
 import type { VmRecord } from '../state/record.ts';
-import { type NewVm, VmStore } from '../state/store.ts';
+import { newVmId, type NewVm, VmStore } from '../state/store.ts';
 import { type Places, runtimeFolder, vmFiles } from '../state/paths.ts';
-import { watchOwner } from '../transports/process/owner-watch.ts';
+import type { Keeper } from '../transports/process/keeper.ts';
 import type { AgentLink } from './agent-link.ts';
 import { awaitGuest, turnedMac } from './boot.ts';
 import { writeAttached } from './attached.ts';
-import { contextOf, pruneCommand, storeConfig } from './context.ts';
+import { contextOf, pruneCommandFor, storeConfig } from './context.ts';
 import { bringIn } from './bring-in.ts';
 import { asAttached, type CopiedFolder } from './copied-folders.ts';
 import type { AttachedDevice } from './device-spec.ts';
@@ -87,6 +89,8 @@ export interface BootOptions {
   startTimeoutMs?: number | undefined;
   /** what it starts with; with a snapshot, what it had */
   devices?: readonly AttachedDevice[] | undefined;
+  /** waits for the VMM already */
+  keeper?: Keeper | undefined;
 }
 
 /**
@@ -102,8 +106,9 @@ export async function bringUp(
   // Who waits for this VM waits for this lock, which also ends with this process.
   let busy: HeldLock | undefined;
   try {
+    held.keeper?.settle();
     busy = await lock(held.context.stateFolder, lifeLock, call);
-    const { record, link } = await bootUp(held, vm, report, call);
+    const { record, link } = await bootUp(held, { ...vm, keeper: held.keeper }, report, call);
     await held.unwatch();
     return { held, store: held.store, record, hypervisor: held.hypervisor, link };
   } catch (error) {
@@ -123,28 +128,36 @@ export const lifeLock = 'life';
  * @throws {VmError} NAME_IN_USE, PERMISSION, START_FAILED, IO
  */
 export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) => void): Promise<HeldVm> {
+  const { module, config, confinement = 'off' } = vm;
+  const store = new VmStore(vm.at);
+  const id = newVmId();
+  report('create', `creating ${vm.name}`);
   // Before anything is there that could be left behind.
-  const watch = await watchOwner(pruneCommand);
+  const keeper = await beginKeeper(
+    { stateFolder: store.folder(vm.name), pruneArgv: pruneCommandFor(id) },
+    await throughForKeeper(module.confinesItself?.(config) === true ? 'off' : confinement),
+  );
   try {
-    const held = await makeFolders(vm, report);
-    await held.watch();
-    return held;
-  } finally {
-    await watch.end();
+    return await makeFolders(vm, { store, id, keeper }, report);
+  } catch (error) {
+    await keeper.end();
+    throw error;
   }
 }
 
-async function makeFolders(vm: VmToBe, report: (phase: Phase, message: string) => void): Promise<HeldVm> {
+async function makeFolders(
+  vm: VmToBe,
+  { store, id, keeper }: { store: VmStore; id: string; keeper: Keeper },
+  report: (phase: Phase, message: string) => void,
+): Promise<HeldVm> {
   const { module, config, accel, name } = vm;
-  const store = new VmStore(vm.at);
-  report('create', `creating ${name}`);
   const { vcpus, memoryMiB } = { ...config, ...vm.size };
   const image = vm.image === undefined ? {} : { image: vm.image };
-  const record = await reserve(store, { name, hypervisor: module.type, accel, vcpus, memoryMiB, ...image }, report);
+  const record = await reserve(store, { id, name, hypervisor: module.type, accel, vcpus, memoryMiB, ...image }, report);
   let held: HeldVm;
   try {
     const context = contextOf(store, record, vm, vm.host.memoryMiB);
-    held = new HeldVm(store, context, manage(module, context), vm);
+    held = new HeldVm(store, context, manage(module, context), { ...vm, keeper });
   } catch (error) {
     await removeFiles(store, record);
     throw error;
@@ -170,6 +183,7 @@ export async function bootUp(
     agentFeatures,
     freshMacs = false,
     devices: given = [],
+    keeper,
   }: BootOptions,
   report: (phase: Phase, message: string) => void,
   call: CallOptions,
@@ -182,7 +196,7 @@ export async function bootUp(
     const lost = await unpackImage(image, vmFiles.root(context.stateFolder), call);
     if (lost > 0) report('create', `${lost} files of ${image} have lost extended attributes (docs/images.md)`);
   }
-  await hypervisor.create(call);
+  await hypervisor.create({ ...call, keeper });
   const disk = held.scratch && (await scratchDisk(context.stateFolder, held.scratch, call));
   if (disk !== undefined) await hypervisor.addDevice(disk);
   for (const folder of held.folders.filter(({ as }) => as === 'image'))

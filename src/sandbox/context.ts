@@ -60,6 +60,11 @@ export async function storeConfig(folder: string, settings: VmSettings): Promise
 /** Removes what dead processes left. */
 export const pruneCommand: readonly string[] = [process.execPath, cliProgram, 'prune'];
 
+/** The same of one VM. By its id: it may get another name. */
+export function pruneCommandFor(id: string): readonly string[] {
+  return [...pruneCommand, '--id', id];
+}
+
 /** The context of a VM whose record and configuration are known. */
 export function contextOf(store: VmStore, record: VmRecord, stored: VmSettings, hostMemoryMiB: number): VmContext {
   return {
@@ -73,8 +78,7 @@ export function contextOf(store: VmStore, record: VmRecord, stored: VmSettings, 
     cpuLimit: stored.cpuLimit,
     runtimeFolder: record.runtimeFolder,
     stateFolder: store.folder(record.name),
-    // By its id: it may get another name.
-    pruneArgv: [...pruneCommand, '--id', record.id],
+    pruneArgv: pruneCommandFor(record.id),
   };
 }
 

@@ -6,6 +6,7 @@ import type { RootConfig } from '../images/roots/root-image.ts';
 import type { ProcessIdentity } from '../state/process-identity.ts';
 import type { VmRecord } from '../state/record.ts';
 import type { VmStore } from '../state/store.ts';
+import type { Keeper } from '../transports/process/keeper.ts';
 import { type WatchShare, watchOwner } from '../transports/process/owner-watch.ts';
 import { pruneCommand, recall, type VmSettings } from './context.ts';
 import type { CopiedFolder } from './copied-folders.ts';
@@ -22,6 +23,11 @@ export class HeldVm {
   readonly scratch: Scratch | undefined;
   /** folders of this host that its guest has copies of */
   readonly folders: readonly CopiedFolder[];
+  /**
+   * began with the VM, and watches over this process until it has a VMM to keep; one that is started later gets another keeper. Absent
+   * for a VM that was there already
+   */
+  readonly keeper: Keeper | undefined;
   #hypervisor: Hypervisor;
   #watch: Promise<WatchShare> | undefined;
 
@@ -29,13 +35,14 @@ export class HeldVm {
     store: VmStore,
     context: VmContext,
     hypervisor: Hypervisor,
-    settings: Pick<VmSettings, 'imageConfig' | 'scratch' | 'folders'>,
+    settings: Pick<VmSettings, 'imageConfig' | 'scratch' | 'folders'> & { keeper?: Keeper | undefined },
   ) {
     this.store = store;
     this.context = context;
     this.imageConfig = settings.imageConfig;
     this.scratch = settings.scratch;
     this.folders = settings.folders ?? [];
+    this.keeper = settings.keeper;
     this.#hypervisor = hypervisor;
   }
 
@@ -54,17 +61,22 @@ export class HeldVm {
    * @throws {VmError} START_FAILED
    */
   async watch(): Promise<void> {
+    if (this.keeper?.waits === true && !this.keeper.isSettled) return;
     this.#watch ??= watchOwner(pruneCommand);
     try {
       await this.#watch;
     } catch (error) {
       this.#watch = undefined;
       throw error;
+    } finally {
+      // One that waits in the VM's folder may still be making something there.
+      await this.keeper?.end();
     }
   }
 
   /** Ends that: the VM has a keeper, is to stay, or is gone. */
   async unwatch(): Promise<void> {
+    await this.keeper?.end();
     const watch = this.#watch;
     this.#watch = undefined;
     await (await watch)?.end();
@@ -72,7 +84,7 @@ export class HeldVm {
 
   /** The same, when another one has removed the VM. One that can't be read is there. */
   async unwatchIfGone(): Promise<void> {
-    if (this.#watch === undefined) return;
+    if (this.#watch === undefined && this.keeper?.waits !== true) return;
     const isGone = await this.locateIfThere().then(
       (record) => record === undefined,
       () => false,

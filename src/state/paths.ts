@@ -69,6 +69,7 @@ export const vmFiles: {
   lease(folder: string): string;
   alive(folder: string): string;
   exit(folder: string): string;
+  start(folder: string): string;
   vmmLog(folder: string): string;
   lockToken(folder: string): string;
   confinement(folder: string): string;
@@ -83,7 +84,7 @@ export const vmFiles: {
   root(folder: string): string;
   folderImage(folder: string, id: string): string;
   folderFiles(folder: string, id: string): string;
-  daemon(folder: string, id: string, what: 'lease' | 'exit' | 'log'): string;
+  daemon(folder: string, id: string, what: 'lease' | 'start' | 'exit' | 'log'): string;
 } = {
   /** the configuration as it was given */
   config: (folder) => path.join(folder, 'config.json'),
@@ -97,6 +98,8 @@ export const vmFiles: {
   alive: (folder) => path.join(folder, 'alive'),
   /** how the VMM's process ended, as the keeper wrote it down */
   exit: (folder) => path.join(folder, 'exit'),
+  /** how the VMM is started, for its keeper; gone when it has read it */
+  start: (folder) => path.join(folder, 'start'),
   /** what the VMM wrote on stdout and stderr; opened by us, so it needs no place in the VMM's folder */
   vmmLog: (folder) => path.join(folder, 'vmm.log'),
   /** how the VMM is confined */
@@ -168,6 +171,8 @@ export interface Places {
   verdicts: string;
   /** root images that the user imported: nobody else may have them */
   roots: string;
+  /** jails of VMs that are gone, for the next ones (confinement/jail-pool.ts) */
+  jails: string;
   /** sockets and logs of running VMMs; one folder per VM, by its id */
   runtime: string;
   /** folders that must exist, be ours and be closed to others before anything is put below them, outermost first */
@@ -232,6 +237,8 @@ function assemble(state: string, cache: string, wanted: string, fallback: string
     kernels: path.join(cache, 'kernels'),
     verdicts: path.join(cache, 'verdicts'),
     roots: path.join(state, 'images'),
+    // Beside the VMs' folders: a jail is moved between them.
+    jails: path.join(state, 'jails'),
     runtime,
     privateFolders: [...above, state, vms, ...(fits ? [] : [fallback]), runtime],
   };

@@ -37,12 +37,6 @@ export function identify(pid: number): ProcessIdentity | undefined {
   return stat === undefined || isDead(stat.state) ? undefined : { pid, startTime: stat.startTime, bootId: bootId() };
 }
 
-/** Identifies a process that nobody has waited for yet, whether it runs or has ended; undefined when there is none of that pid. */
-export function identifyChild(pid: number): ProcessIdentity | undefined {
-  const stat = readStat(pid);
-  return stat && { pid, startTime: stat.startTime, bootId: bootId() };
-}
-
 /** The identity of this very process. */
 export function ownIdentity(): ProcessIdentity {
   const own = identify(process.pid);

@@ -20,7 +20,12 @@ const maxRecordBytes = 4 * 2 ** 20;
 const maxLooks = 5;
 
 /** What a new VM's record says beside what the store fills in itself. */
-export type NewVm = Pick<VmRecord, 'name' | 'hypervisor'> & Partial<Omit<VmRecord, 'schema' | 'id' | 'runtimeFolder'>>;
+export type NewVm = Pick<VmRecord, 'name' | 'hypervisor'> & Partial<Omit<VmRecord, 'schema' | 'runtimeFolder'>>;
+
+/** An id that no VM has had. */
+export function newVmId(): string {
+  return randomBytes(6).toString('hex');
+}
 
 /** A VM as `list` finds it: with its record, or with the reason why that can't be read. */
 export type ListedVm =
@@ -52,7 +57,7 @@ export class VmStore {
     const folder = this.folder(vm.name);
     for (const place of this.places.privateFolders) await ensurePrivateFolder(place);
     await this.sweep();
-    const id = randomBytes(6).toString('hex');
+    const { id = newVmId() } = vm;
     const owner = ownIdentity();
     const record: VmRecord = {
       createdAt: new Date().toISOString(),

@@ -169,7 +169,8 @@ function files({ home, tmp }: Territory): Map<string, Found> {
   const found = new Map<string, Found>();
   const visit = (at: string): void => {
     const stat = lstatSync(at, { throwIfNoEntry: false });
-    if (stat === undefined) return;
+    // What is kept for the next VMs is no VM's, as the cache.
+    if (stat === undefined || at === path.join(home, 'state', 'jails')) return;
     found.set(at, { count: 1, words: at });
     if (stat.isDirectory()) for (const name of entries(at)) visit(path.join(at, name));
   };

@@ -7,7 +7,7 @@ import { tail } from '../../transports/log-tail.ts';
 import { findProgram } from '../../transports/process/find-program.ts';
 import { panicIn } from '../console-signs.ts';
 import type { Device } from '../device.ts';
-import type { ConsoleLocation, Driver, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
+import type { ConsoleLocation, CreateOptions, Driver, StopOptions, VmContext, VmmExit } from '../hypervisor.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import { withShown } from '../shown-paths.ts';
 import { AcrnControl } from './control.ts';
@@ -82,7 +82,7 @@ export class AcrnDriver extends ProgramDriver implements Driver {
     this.#control = new AcrnControl(context);
   }
 
-  override async create(options?: CallOptions): Promise<void> {
+  override async create(options?: CreateOptions): Promise<void> {
     const { config, id } = this.context;
     await chooseLapicIds(config.vcpus, chosenLapicIds(config), this.#host.cpus);
     await checkKernel(assetPath(config, 'kernel') ?? '');

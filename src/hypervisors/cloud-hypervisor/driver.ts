@@ -9,6 +9,7 @@ import type { FsDaemon } from '../fs-daemon.ts';
 import { agentPort, HybridVsock } from '../hybrid-vsock.ts';
 import type {
   ConsoleLocation,
+  CreateOptions,
   Driver,
   GuestChannel,
   GuestSocket,
@@ -79,7 +80,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     return capabilitiesFor({ version: this.program.version, features: this.#features });
   }
 
-  override async create(options?: CallOptions): Promise<void> {
+  override async create(options?: CreateOptions): Promise<void> {
     await super.create(options);
     const { bootToBeTemplate, memoryPath, memoryMiB } = this.context.config;
     if (bootToBeTemplate && memoryPath !== undefined) await makeMemoryFile(memoryPath, memoryMiB);

@@ -14,6 +14,7 @@ import type { Device, DeviceKind } from '../device.ts';
 import { agentPort, HybridVsock } from '../hybrid-vsock.ts';
 import type {
   ConsoleLocation,
+  CreateOptions,
   Driver,
   GuestChannel,
   GuestSocket,
@@ -110,7 +111,7 @@ export class FirecrackerDriver extends ProgramDriver implements Driver {
     if (isJailed(this.context)) await makeJail(runtimeFolder, id, workFolder(this.context, this.program.binary));
   }
 
-  override async create(options?: CallOptions): Promise<void> {
+  override async create(options?: CreateOptions): Promise<void> {
     const { config } = this.context;
     await super.create(options);
     await checkKernel(assetPath(config, 'kernel') ?? '', this.program.version);

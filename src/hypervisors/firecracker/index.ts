@@ -1,3 +1,4 @@
+import { assetPath } from '../../config/assets.ts';
 import type { HypervisorModule } from '../hypervisor.ts';
 import { places, runtimeFolder } from '../../state/paths.ts';
 import { capabilities } from './capabilities.ts';
@@ -15,6 +16,7 @@ export const firecracker: HypervisorModule = {
   accels: ['kvm'],
   bootsGuest: true,
   bootsElf: true,
+  confinesItself: (config) => assetPath(config, 'jailer') !== undefined,
   plan,
   driver: (context) => new FirecrackerDriver(context),
   probe,

@@ -5,7 +5,15 @@ import { vmFiles, vmmFiles } from '../../state/paths.ts';
 import { isAlive, signalProcess } from '../../state/process-identity.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import { type Device, deviceKinds, type MemoryDevice } from '../device.ts';
-import type { ConsoleLocation, Driver, RestoreOptions, SaveOptions, StopOptions, VmContext } from '../hypervisor.ts';
+import type {
+  ConsoleLocation,
+  CreateOptions,
+  Driver,
+  RestoreOptions,
+  SaveOptions,
+  StopOptions,
+  VmContext,
+} from '../hypervisor.ts';
 import { ProgramDriver } from '../program-driver.ts';
 import { onHost } from '../device-host.ts';
 import { checkDevice } from '../device-rules.ts';
@@ -35,7 +43,7 @@ export class MockDriver extends ProgramDriver implements Driver {
     stream.destroy();
   }
 
-  override async create(options: CallOptions = {}): Promise<void> {
+  override async create(options: CreateOptions = {}): Promise<void> {
     await this.#failAsTold('create', options);
     await super.create(options);
   }

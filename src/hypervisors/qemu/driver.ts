@@ -9,6 +9,7 @@ import { LineSplitter } from '../../transports/qmp/lines.ts';
 import { panicIn } from '../console-signs.ts';
 import type { CpuDevice, Device, MemoryDevice } from '../device.ts';
 import type {
+  CreateOptions,
   Driver,
   PluggedDevice,
   RestoreOptions,
@@ -80,7 +81,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
   /** file with the memory that it is to see privately */
   #memory: string | undefined;
   /** the devices, for a QEMU that listens for them by itself */
-  #stream: Uint8Array | undefined;
+  #stream: (() => Promise<Uint8Array>) | undefined;
 
   constructor(context: VmContext) {
     // A client that dies and is followed at once by another leaves the guest's port no sign of it.
@@ -93,12 +94,13 @@ export class QemuDriver extends ProgramDriver implements Driver {
     this.#control = new QemuControl(context);
   }
 
-  protected answers(call: CallOptions): Promise<void> {
-    if (this.#stream !== undefined) return feed(vmmFiles.migration(this.context.runtimeFolder), this.#stream, call);
+  protected async answers(call: CallOptions): Promise<void> {
+    if (this.#stream !== undefined)
+      return feed(vmmFiles.migration(this.context.runtimeFolder), await this.#stream(), call);
     return this.#control.ready({ ...call, timeoutMs: readyMs });
   }
 
-  override async create(options?: CallOptions): Promise<void> {
+  override async create(options?: CreateOptions): Promise<void> {
     await super.create(options);
     const { bootToBeTemplate, memoryPath, memoryMiB } = this.context.config;
     if (bootToBeTemplate && memoryPath !== undefined) await makeMemoryFile(memoryPath, memoryMiB);
@@ -243,7 +245,7 @@ export class QemuDriver extends ProgramDriver implements Driver {
     this.#memory = files.memory;
     try {
       if (goOn === true && saved.goesOn === true && files.memory !== undefined) {
-        await this.#startWith(await readStream(files.stream, saved), call);
+        await this.#startWith(() => readStream(files.stream, saved), call);
         return 'running';
       }
       await this.start(call);
@@ -264,8 +266,8 @@ export class QemuDriver extends ProgramDriver implements Driver {
     }
   }
 
-  /** A QEMU that loads these devices by itself, and lets the guest go on. */
-  async #startWith(stream: Uint8Array, call: CallOptions): Promise<void> {
+  /** A QEMU that loads these devices by itself, and lets the guest go on. They are read while it starts. */
+  async #startWith(stream: () => Promise<Uint8Array>, call: CallOptions): Promise<void> {
     this.#stream = stream;
     try {
       const events = vmmFiles.eventsIn(this.context.runtimeFolder);

@@ -2,14 +2,14 @@ import type { ChildProcess } from 'node:child_process';
 import { Socket } from 'node:net';
 import { callScope, type CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
-import { identify, identifyChild, signalProcess, type ProcessIdentity } from '../../state/process-identity.ts';
+import { bootId, identify, isIdentity, signalProcess, type ProcessIdentity } from '../../state/process-identity.ts';
 import { parseExit, type ProcessExit } from './exit-status.ts';
 import { type Lease, openLease } from './lease.ts';
 
 /** Bytes of one of the keeper's lines: the longest is a line of /proc/PID/stat. */
 const maxLineBytes = 8192;
 
-/** A program under a keeper, as its owner sees it. Made by `launch`. It does not keep this process alive. */
+/** A program under a keeper, as its owner sees it. Made by `Keeper`. It does not keep this process alive. */
 export class LaunchedProcess {
   /** Resolves, and never rejects, when the program has ended and its keeper too; never while it is detached. */
   readonly exited: Promise<ProcessExit>;
@@ -56,7 +56,7 @@ export class LaunchedProcess {
       // `close` comes after the pipe's last word, and also after a failed start.
       keeper.once('close', () => resolve());
       // The lease's reader holds the pipe too: should the keeper have been killed, the reader ends with the lease.
-      keeper.once('exit', () => void this.#lease?.release());
+      keeper.once('exit', () => void this.#abandon());
       keeper.once('error', (error) => {
         this.#failure = error;
         this.#onStarted?.();
@@ -83,13 +83,23 @@ export class LaunchedProcess {
     return this.#keeperIdentity;
   }
 
-  /** Lets the keeper start the program, for which everything is there now. Called by `launch`. */
+  /** Whether the keeper's process runs. */
+  get hasKeeper(): boolean {
+    return this.#keeper.exitCode === null && this.#keeper.signalCode === null;
+  }
+
+  /** Tells the keeper that its folder is there. Called by `Keeper`. */
+  settle(): void {
+    this.#say('made');
+  }
+
+  /** Lets the keeper start the program, for which everything is there now. Called by `Keeper`. */
   begin(): void {
     this.#begun = true;
     this.#say('go');
   }
 
-  /** Resolves once the program's process exists. Called by `launch`. @throws {VmError} START_FAILED, ABORTED */
+  /** Resolves once the program's process exists. Called by `Keeper`. @throws {VmError} START_FAILED, ABORTED */
   async started(signal?: AbortSignal): Promise<void> {
     await this.#busy(async () => {
       const scope = callScope('the start', { signal });
@@ -106,6 +116,12 @@ export class LaunchedProcess {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#identity === undefined)
       throw new VmError('START_FAILED', 'the keeper ended before it started the program');
+  }
+
+  /** Why the keeper could not be started. Resolves when that is known. */
+  async failure(): Promise<Error | undefined> {
+    await this.#gone;
+    return this.#failure;
   }
 
   /** Whether it was detached, by whichever process holds the lease. */
@@ -156,8 +172,8 @@ export class LaunchedProcess {
   /** Ends the program at once, and the keeper with it; the prune command is not run. Resolves when both are gone. */
   async end(): Promise<void> {
     await this.#busy(async () => {
-      // A keeper that waits for our word ends without a program when none can come any more.
-      if (!this.#begun) this.#keeper.stdout?.destroy();
+      // A keeper that waits for our word ends without a program.
+      if (!this.#begun) this.#say('over');
       await this.#leased;
       // The keeper does it, since it may not have told yet which process it is.
       if (this.#exit === undefined && !this.#detached) await this.#lease?.order('end').catch(() => undefined);
@@ -181,7 +197,9 @@ export class LaunchedProcess {
     if (word === 'ready') {
       this.#takeLease();
     } else if (word === 'pid') {
-      this.#identity = identifyChild(Number(rest));
+      const [pid, startTime] = rest.split(' ').map(Number);
+      const identity = { pid, startTime, bootId: bootId() };
+      if (isIdentity(identity)) this.#identity = identity;
       if (this.#failure === undefined) this.#say('known');
       this.#onStarted?.();
     } else if (word === 'exit') {
@@ -195,7 +213,7 @@ export class LaunchedProcess {
   }
 
   /** To the keeper, in a line of its own. */
-  #say(word: 'go' | 'known'): void {
+  #say(word: 'made' | 'go' | 'over' | 'known'): void {
     const pipe = this.#keeper.stdout;
     // Both ways: Node gives a child's pipe as a socket, whatever its type says.
     if (pipe instanceof Socket && this.#keeper.pid !== undefined) pipe.write(`${word}\n`);
@@ -205,6 +223,8 @@ export class LaunchedProcess {
   #takeLease(): void {
     try {
       this.#lease = openLease(this.#leasePath);
+      // Its word may come after its end.
+      if (!this.hasKeeper) void this.#abandon();
     } catch (error) {
       // Nobody holds the lease when the pipe ends as well: the keeper ends the program.
       this.#failure = error as Error;
@@ -212,6 +232,12 @@ export class LaunchedProcess {
       this.#keeper.stdout?.destroy();
     }
     this.#onLeased();
+  }
+
+  /** The keeper has ended. A reader that never heard of a program prunes nothing then, as long as we are there. */
+  async #abandon(): Promise<void> {
+    if (this.#identity === undefined) await this.#lease?.order('end').catch(() => undefined);
+    await this.#lease?.release();
   }
 
   #held(): Lease {

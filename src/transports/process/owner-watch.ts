@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { VmError } from '../../errors.ts';
 
 /*
- * A VM's keeper clears up when its owner dies, but a VM that is being made has none yet, and one that has ended has none any more.
+ * A VM's keeper clears up when its owner dies, but a VM that has ended has none any more, nor one that is being cleared up.
  * For that time this small shell process stands in: the kernel closes its stdin when we die, SIGKILL included, and it becomes the
  * prune command. One is enough for a process, however many VMs it makes.
  */

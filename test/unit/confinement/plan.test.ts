@@ -53,7 +53,7 @@ test('off is nothing but the bound on files', () => {
     namespaces: [],
     missing: [],
   });
-  expect(throughOf(plan, { jail: undefined, tools })).toEqual({ keeper: [], program: [] });
+  expect(throughOf(plan, { jail: undefined, tools })).toEqual({ keeper: [], preparation: [], program: [] });
 });
 
 test('as root every measure is taken', () => {
@@ -90,7 +90,8 @@ test('an ordinary user has namespaces by way of a user namespace, and keeps the 
   expect(plan.missing.map(({ measure }) => measure)).toEqual(['uid', 'cgroup']);
   expect(missingText(plan.missing)).toContain('a uid of its own (only root can)');
   const { keeper } = throughOf(plan, { jail: undefined, tools });
-  expect(keeper).toEqual(['/bin/unshare', '--user', '--map-root-user', '--pid', '--']);
+  expect(keeper.slice(0, 4)).toEqual(['/bin/unshare', '--user', '--map-root-user', '--pid']);
+  expect(keeper.slice(4)).toEqual(['--mount', '--ipc', '--uts', '--propagation', 'slave', '--']);
 });
 
 test('without namespaces there are no-new-privs still', () => {
@@ -98,6 +99,7 @@ test('without namespaces there are no-new-privs still', () => {
   expect(plan.jail).toBeUndefined();
   expect(throughOf(plan, { jail: undefined, tools })).toEqual({
     keeper: [],
+    preparation: [],
     program: ['/bin/setpriv', '--no-new-privs', '--'],
   });
 });

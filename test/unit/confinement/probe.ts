@@ -61,13 +61,16 @@ export async function startProbe(
     };
     const confined = await confine({ ...request, hugePages: false, paths: [], ...more });
     const launched = await launch({
-      through: confined.through,
+      keeperThrough: confined.through.keeper,
+      preparation: confined.through.preparation,
+      through: confined.through.program,
       meanwhile: confined.make,
       maxFileBytes: confined.plan.maxFileBytes,
       argv: [binary, runtime],
       lease: vmFiles.lease(state),
       alive: vmFiles.alive(state),
       exitFile: vmFiles.exit(state),
+      startFile: vmFiles.start(state),
       stdout: vmFiles.vmmLog(state),
       stderr: vmFiles.vmmLog(state),
     });

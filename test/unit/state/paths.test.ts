@@ -21,6 +21,7 @@ describe('places', () => {
       templates: '/p/state/templates',
       snapshots: '/p/state/snapshots',
       roots: '/p/state/images',
+      jails: '/p/state/jails',
       cache: '/p/cache',
       images: '/p/cache/images',
       kernels: '/p/cache/kernels',

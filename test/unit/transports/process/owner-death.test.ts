@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
@@ -39,16 +39,20 @@ test('without owner and keeper the program ends as well, and the prune command r
   await until('the prune command has run', () => readdirSync(at.folder).includes('pruned'));
 });
 
-test('an owner killed at any moment of a launch leaves no process', async () => {
+test('an owner killed at any moment of a launch leaves no process, and is pruned after', async () => {
   writeFileSync(at.file('followed'), '');
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < 24; round++) {
+    for (const name of ['pruned', 'lease']) rmSync(at.file(name), { force: true });
     // Its command line tells whose it is.
     const owner = startOwner(at.options(['tail', '-f', at.file('followed')], { prune: ['touch', at.file('pruned')] }));
     await owner.next();
-    await delay(round * 5);
+    await delay(round * 2.5);
     owner.process.kill('SIGKILL');
     await once(owner.process, 'close');
     await until('no process is left', () => pidsNaming(at.folder).length === 0);
+    // One that was killed before it had begun a keeper has nothing that could be pruned.
+    const left = readdirSync(at.folder);
+    expect(left.includes('lease') && !left.includes('pruned')).toBe(false);
   }
   expect(readdirSync(at.folder)).toContain('pruned');
 }, 60_000);

@@ -34,6 +34,7 @@ export function workspace(): Workspace {
       lease: file('lease'),
       alive: file('alive'),
       exitFile: file('exit'),
+      startFile: file('start'),
       stdout: file('log'),
       stderr: file('log'),
       ...more,
@@ -64,9 +65,17 @@ export async function until(what: string, isSo: () => boolean, timeoutMs = 5000)
   }
 }
 
-/** Starts owner.ts; `next` answers its next line of output. */
-export function startOwner(options: LaunchOptions): { process: ChildProcess; next(): Promise<string> } {
-  const script = fileURLToPath(new URL('owner.ts', import.meta.url));
+const owners = {
+  launches: new URL('owner.ts', import.meta.url),
+  begins: new URL('early-owner.ts', import.meta.url),
+} as const;
+
+/** Starts an owner; `next` answers its next line of output. @param what it launches a program, or only begins a keeper */
+export function startOwner(
+  options: LaunchOptions,
+  what: keyof typeof owners = 'launches',
+): { process: ChildProcess; next(): Promise<string> } {
+  const script = fileURLToPath(owners[what]);
   const owner = spawn(process.execPath, ['--import', 'tsx', script, JSON.stringify(options)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
