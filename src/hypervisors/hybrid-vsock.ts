@@ -1,10 +1,10 @@
-import { chmod, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { callScope, type CallOptions } from '../config/call-options.ts';
 import { VmError } from '../errors.ts';
 import { connectHybridVsock } from '../transports/hybrid-vsock.ts';
-import { giveToVmm } from './give-to-vmm.ts';
+import { giveSocketToVmm } from './give-to-vmm.ts';
 import type { GuestChannel } from './hypervisor.ts';
 
 /** The agent's vsock port, and the host's by which it says that it listens (docs/agent-protocol.md). */
@@ -104,8 +104,7 @@ class Announcement {
     });
     // A guest that never says anything must not keep this process alive.
     server.unref();
-    await chmod(socketPath, 0o600);
-    giveToVmm(socketPath);
+    giveSocketToVmm(socketPath);
     return announcement;
   }
 

@@ -1,4 +1,4 @@
-import { chmod, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { once } from 'node:events';
 import net from 'node:net';
 import type { CallOptions } from '../../config/call-options.ts';
@@ -8,7 +8,7 @@ import type { QmpClient } from '../../transports/qmp/client.ts';
 import type { QmpEvent } from '../../transports/qmp/messages.ts';
 import { connectUnix } from '../../transports/unix-socket.ts';
 import type { SaveOptions } from '../hypervisor.ts';
-import { giveToVmm } from '../give-to-vmm.ts';
+import { giveSocketToVmm } from '../give-to-vmm.ts';
 import { requireFree } from '../move-file.ts';
 import type { MigrationInfo } from './wire.ts';
 
@@ -48,7 +48,7 @@ export async function migrateToFile(
   const ended = migrationEnd(qmp, call);
   ended.catch(() => undefined);
   try {
-    await letVmmConnect(socketPath);
+    giveSocketToVmm(socketPath);
     const connected = once(server, 'connection') as Promise<[net.Socket]>;
     await qmp.execute('migrate', { uri: `unix:${socketPath}` }, call);
     const [socket] = await Promise.race([connected, ended.then(neverConnected)]);
@@ -150,10 +150,4 @@ async function cancel(qmp: QmpClient): Promise<void> {
   ended.catch(() => undefined);
   await qmp.execute('migrate_cancel', undefined, { timeoutMs: cancelMs });
   await ended;
-}
-
-/** A VMM that runs as another user must be able to connect, and nobody else. */
-async function letVmmConnect(socketPath: string): Promise<void> {
-  await chmod(socketPath, 0o600);
-  giveToVmm(socketPath);
 }
