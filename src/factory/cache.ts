@@ -34,7 +34,7 @@ export class CacheFactory<V> implements BaseFactory<V> {
   async filled(call: CallOptions = {}): Promise<void> {
     const scope = callScope('filling of the cache', call);
     try {
-      while (this.#kept.length < this.#size) await scope.race(this.#next());
+      while (this.#kept.length < this.#size) await scope.race(this.#next(scope.signal));
     } finally {
       scope.release();
     }
@@ -46,7 +46,7 @@ export class CacheFactory<V> implements BaseFactory<V> {
       for (;;) {
         const vm = this.#kept.shift();
         if (vm === undefined) {
-          await scope.race(this.#next());
+          await scope.race(this.#next(scope.signal));
           continue;
         }
         this.#fill();
@@ -70,13 +70,13 @@ export class CacheFactory<V> implements BaseFactory<V> {
     for (const one of removed) if (one.status === 'rejected') throw one.reason;
   }
 
-  /** Settles when one more is kept, or making one has failed. */
-  async #next(): Promise<void> {
+  /** Settles when one more is kept, or making one has failed. @param call who has given up is told nothing: it is for another one to hear */
+  async #next(call: AbortSignal): Promise<void> {
     if (this.#closing.signal.aborted) throw closed();
     this.#fill();
     await new Promise<void>((resolve) => this.#waiting.push(resolve));
     if (this.#closing.signal.aborted) throw closed();
-    if (this.#failure === undefined) return;
+    if (this.#failure === undefined || call.aborted) return;
     const failure = this.#failure;
     this.#failure = undefined;
     throw failure;

@@ -98,6 +98,25 @@ describe('a cache', () => {
     await cache.closeFactory();
   });
 
+  it('who has given up does not hear why in the place of one who waits', async () => {
+    const bench = new Bench();
+    const { getBaseVm } = bench;
+    bench.shut();
+    let attempts = 0;
+    bench.getBaseVm = async () => {
+      const thing = await getBaseVm();
+      if (++attempts === 1) throw new VmError('START_FAILED', 'no');
+      return thing;
+    };
+    const cache = new CacheFactory(bench, 1, bench);
+    expect(await codeOf(cache.getBaseVm({ timeoutMs: 5 }))).toBe('TIMEOUT');
+    const waiting = codeOf(cache.getBaseVm({}));
+    bench.open();
+    expect(await waiting).toBe('START_FAILED');
+    expect((await cache.getBaseVm({})).id).toBe(2);
+    await cache.closeFactory();
+  });
+
   it('that can not remove one of its VMs says so, when all else is gone', async () => {
     const bench = new Bench();
     const cache = new CacheFactory(bench, 2, bench);
