@@ -26,6 +26,8 @@ export class NativeGet implements GuestArchive, StreamHandler {
   #id = 0;
   #mute = true;
   #cancelTimer: NodeJS.Timeout | undefined;
+  /** its end has come, though nobody reads it any more */
+  #sawEnd = false;
 
   /** @throws {VmError} INVALID_ARGUMENT, BUSY, TIMEOUT, ABORTED; the session's failure */
   constructor(session: Session, path: string, options: GetFilesOptions) {
@@ -57,6 +59,8 @@ export class NativeGet implements GuestArchive, StreamHandler {
     if (type === FrameType.DATA) this.#onData(payload);
     else if (type === FrameType.DONE) {
       const counts = parseCopied(payload);
+      // All of it was on its way when we gave up: then its end was, too.
+      if (this.stream.destroyed && this.#sawEnd) return this.#fail(this.#whyLeft());
       if (!this.#output.ended) throw violation('DONE before the end of the archive');
       this.#settle();
       this.#done.resolve(counts);
@@ -81,7 +85,10 @@ export class NativeGet implements GuestArchive, StreamHandler {
   #onData(payload: Buffer): void {
     if (payload[0] !== Channel.STDOUT) throw violation('DATA on a channel that is not open');
     // What was on its way when we gave up.
-    if (this.stream.destroyed && !this.#output.ended) return;
+    if (this.stream.destroyed && !this.#output.ended) {
+      if (payload.length === 1) this.#sawEnd = true;
+      return;
+    }
     if (this.#output.ended) throw violation('DATA after the end of file');
     if (payload.length === 1) this.#output.end();
     else if (payload.length - 1 > this.#output.room) throw violation('more DATA than there is credit for');
@@ -91,10 +98,13 @@ export class NativeGet implements GuestArchive, StreamHandler {
   /** Whoever read the stream has left it, or has come to its end. */
   #closed(): void {
     if (this.#mute || this.#output.ended) return;
-    const reason = this.stream.errored ?? new VmError('ABORTED', 'nobody reads the archive any more');
     this.#send(encodeFrame(FrameType.CANCEL, this.#id));
-    const error = VmError.from(reason);
+    const error = this.#whyLeft();
     this.#cancelTimer = setTimeout(() => this.#fail(error), CANCEL_MS);
+  }
+
+  #whyLeft(): VmError {
+    return VmError.from(this.stream.errored ?? new VmError('ABORTED', 'nobody reads the archive any more'));
   }
 
   readonly #stop = (): void => {

@@ -223,6 +223,26 @@ describe('getFiles', () => {
     await expect(done).rejects.toMatchObject({ code });
   });
 
+  test('one that nobody reads any more may have come whole: that is no breach', async () => {
+    const { stream, done } = agent.getFiles('/etc');
+    const request = await fake.next(GET);
+    fake.data(request.stream, 1, 'begin');
+    await settled();
+    stream.destroy(new Error('no such folder'));
+    while ((await fake.next()).type !== T.cancel);
+    fake.data(request.stream, 1, 'the rest');
+    fake.data(request.stream, 1, '');
+    fake.fields(T.done, request.stream, [
+      [85, 1],
+      [86, 2],
+    ]);
+    await expect(done).rejects.toThrow('no such folder');
+    const pinged = agent.ping();
+    const ping = await fake.next(T.ping);
+    fake.send(T.pong, 0, ping.payload);
+    await pinged;
+  });
+
   test('a session that ends takes it along', async () => {
     const { stream, done } = agent.getFiles('/etc');
     await fake.next(GET);
