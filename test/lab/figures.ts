@@ -35,6 +35,11 @@ export async function withStarted(
     for (const device of cold) await vm.hypervisor.addDevice(device);
     await vm.hypervisor.start();
     await use(vm);
+  } catch (error) {
+    // Why it ended, if it did: nobody can look afterwards.
+    const { log, console } = await vm.hypervisor.lastWords();
+    const pids = await vm.hypervisor.pids();
+    throw new Error(`pids [${pids.join()}], last words of VMM and guest:\n${log}\n${console}`, { cause: error });
   } finally {
     await vm.discard();
   }
