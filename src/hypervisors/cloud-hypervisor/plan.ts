@@ -192,9 +192,10 @@ function paths({ config }: VmContext, devices: readonly OwnDevice[]): PlannedPat
     { path: '/dev/pts', access: 'read' },
     // It asks there for the name of the terminal that it has made.
     { path: '/proc', access: 'read' },
-    { path: '/dev/net/tun', access: 'write', optional: true },
-    // By it the memory of a snapshot is read when it is needed.
-    { path: '/dev/userfaultfd', access: 'write', optional: true },
+    // A rule can name only what it sees when it starts; without rules a card that is plugged brings it.
+    ...(landlockRules(config) === undefined
+      ? []
+      : [{ path: '/dev/net/tun', access: 'write', optional: true } as const]),
   ];
 }
 
