@@ -102,11 +102,10 @@ export async function bringUp(
   report: (phase: Phase, message: string) => void,
   call: CallOptions,
 ): Promise<RunningVm> {
-  const held = await setUp(vm, report);
+  const held = await setUp(vm, report, { starts: true });
   // Who waits for this VM waits for this lock, which also ends with this process.
   let busy: HeldLock | undefined;
   try {
-    held.keeper?.settle();
     busy = await lock(held.context.stateFolder, lifeLock, call);
     const { record, link } = await bootUp(held, { ...vm, keeper: held.keeper }, report, call);
     await held.unwatch();
@@ -125,9 +124,14 @@ export const lifeLock = 'life';
 /**
  * Makes a VM's folders and writes down its configuration; starts nothing. Nothing is left behind when it fails, or when this process is
  * killed before the VM's `unwatch`.
+ * @param options starts: its VMM is to be started next, and its keeper prepares for that
  * @throws {VmError} NAME_IN_USE, PERMISSION, START_FAILED, IO
  */
-export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) => void): Promise<HeldVm> {
+export async function setUp(
+  vm: VmToBe,
+  report: (phase: Phase, message: string) => void,
+  options: { starts?: boolean } = {},
+): Promise<HeldVm> {
   const { module, config, confinement = 'off' } = vm;
   const store = new VmStore(vm.at);
   const id = newVmId();
@@ -138,7 +142,7 @@ export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) 
     await throughForKeeper(module.confinesItself?.(config) === true ? 'off' : confinement),
   );
   try {
-    return await makeFolders(vm, { store, id, keeper }, report);
+    return await makeFolders(vm, { store, id, keeper, ...options }, report);
   } catch (error) {
     await keeper.end();
     throw error;
@@ -147,7 +151,7 @@ export async function setUp(vm: VmToBe, report: (phase: Phase, message: string) 
 
 async function makeFolders(
   vm: VmToBe,
-  { store, id, keeper }: { store: VmStore; id: string; keeper: Keeper },
+  { store, id, keeper, starts = false }: { store: VmStore; id: string; keeper: Keeper; starts?: boolean },
   report: (phase: Phase, message: string) => void,
 ): Promise<HeldVm> {
   const { module, config, accel, name } = vm;
@@ -157,6 +161,7 @@ async function makeFolders(
   let held: HeldVm;
   try {
     const context = contextOf(store, record, vm, vm.host.memoryMiB);
+    if (starts) keeper.settle();
     held = new HeldVm(store, context, manage(module, context), { ...vm, keeper });
   } catch (error) {
     await removeFiles(store, record);
