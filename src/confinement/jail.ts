@@ -49,7 +49,7 @@ export function makeJail(root: string, plan: JailPlan, uid: number | undefined):
  * @throws {VmError} IO
  */
 export function listMounts(stateFolder: string, plan: JailPlan, uid: number | undefined): void {
-  const { root, fstab } = jailAt(stateFolder, plan);
+  const root = vmFiles.jail(stateFolder);
   orIo(root, () => {
     const flags = mountFlags();
     // The mount points themselves: an ordinary user's VMM is the same user as they belong to.
@@ -66,7 +66,7 @@ export function listMounts(stateFolder: string, plan: JailPlan, uid: number | un
         lines.push(fields('/dev/pts', beside, 'none', 'bind,nosuid,noexec,X-mount.mkdir=0711'));
       }
     }
-    writeFileSync(fstab, lines.join(''), { mode: 0o600 });
+    writeFileSync(vmFiles.jailMounts(stateFolder), lines.join(''), { mode: 0o600 });
   });
 }
 

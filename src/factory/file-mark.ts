@@ -63,7 +63,7 @@ async function hashOf(file: string): Promise<string> {
   const known = found.get(state);
   if (known !== undefined) return known;
   const isSettled = Date.now() - Number(ctimeMs) > settledMs;
-  const hash = await readHash(file);
+  const hash = await readHash(file, Number(size));
   if (found.size >= maxFound) found.clear();
   if (isSettled) found.set(state, hash);
   return hash;
@@ -77,9 +77,9 @@ function statOf(file: string): BigIntStats {
   }
 }
 
-async function readHash(file: string): Promise<string> {
+async function readHash(file: string, size: number): Promise<string> {
   const hash = createHash('sha256');
-  if (look(file).size <= atOnce) {
+  if (size <= atOnce) {
     try {
       return hash.update(readFileSync(file)).digest('hex');
     } catch (error) {

@@ -125,9 +125,8 @@ export class VmmProcess {
   /** The one that began with the VM, if it is still there, or a new one. */
   async #waitingKeeper(through: readonly string[]): Promise<Keeper> {
     const keeper = this.#keeper;
-    if (keeper?.waits !== true) return beginKeeper(this.#context, through);
-    if (keeper.isThrough(through)) return keeper;
-    await keeper.end();
+    if (keeper?.waits === true && keeper.isThrough(through)) return keeper;
+    await keeper?.end();
     return beginKeeper(this.#context, through);
   }
 

@@ -3,7 +3,7 @@ import { accessSync, closeSync, constants, existsSync, openSync, rmSync, writeFi
 import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import { tail } from '../log-tail.ts';
-import { coreTool } from './core-tool.ts';
+import { mkfifoTool } from './fifo.ts';
 import { findProgram } from './find-program.ts';
 import { keeperScripts } from './keeper-script.ts';
 import { LaunchedProcess } from './launched-process.ts';
@@ -64,7 +64,7 @@ export class Keeper {
 
   /** @throws {VmError} START_FAILED, HOST_MISSING, INVALID_ARGUMENT */
   static async begin(options: KeeperOptions): Promise<Keeper> {
-    const mkfifo = await coreTool('mkfifo');
+    const mkfifo = await mkfifoTool();
     const env = shellEnvironment();
     const { lease, alive, exitFile, startFile, stdout, stderr, prune = [], keeperThrough = [] } = options;
     const [shell, ...shellWords] = options.shell ?? ['/bin/sh'];

@@ -4,12 +4,9 @@ import { describe, expect, test } from 'vitest';
 import { isAlive } from '../../../../src/state/process-identity.ts';
 import { Keeper } from '../../../../src/transports/process/keeper.ts';
 import { launch, type LaunchOptions } from '../../../../src/transports/process/launch.ts';
-import { pidsNaming, startOwner, until, workspace } from './workspace.ts';
+import { pidsNaming, shells, startOwner, until, workspace } from './workspace.ts';
 
 const at = workspace();
-
-/** Every shell that /bin/sh is on some distribution. */
-const shells = { dash: ['/bin/dash'], bash: ['/bin/bash', '--posix'], busybox: ['/bin/busybox', 'sh'] } as const;
 
 /** In a folder that is still to be made. */
 function options(more: Partial<LaunchOptions> = {}): LaunchOptions {

@@ -14,12 +14,9 @@ import { VmError } from '../../../../src/errors.ts';
 import { isAlive } from '../../../../src/state/process-identity.ts';
 import { readExit } from '../../../../src/transports/process/exit-status.ts';
 import { launch } from '../../../../src/transports/process/launch.ts';
-import { pidsNaming, until, workspace } from './workspace.ts';
+import { pidsNaming, shells, until, workspace } from './workspace.ts';
 
 const at = workspace();
-
-/** Every shell that /bin/sh is on some distribution. */
-const shells = { dash: ['/bin/dash'], bash: ['/bin/bash', '--posix'], busybox: ['/bin/busybox', 'sh'] } as const;
 
 test('waiting again and again for a program that has ended leaves no listener behind', async () => {
   const warnings: Error[] = [];

@@ -8,6 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach } from 'vitest';
 import type { LaunchOptions } from '../../../../src/transports/process/launch.ts';
 
+/** Every shell that /bin/sh is on some distribution. */
+export const shells = { dash: ['/bin/dash'], bash: ['/bin/bash', '--posix'], busybox: ['/bin/busybox', 'sh'] } as const;
+
 /** A folder for each test, with the options of a launch in it. */
 export interface Workspace {
   readonly folder: string;
