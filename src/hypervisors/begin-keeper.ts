@@ -1,5 +1,6 @@
 import { vmFiles } from '../state/paths.ts';
-import { Keeper } from '../transports/process/keeper.ts';
+import type { Keeper } from '../transports/process/keeper.ts';
+import { takeKeeper } from '../transports/process/spare-keeper.ts';
 import type { VmContext } from './hypervisor.ts';
 
 /**
@@ -11,14 +12,15 @@ export async function beginKeeper(
   { stateFolder, pruneArgv }: Pick<VmContext, 'stateFolder' | 'pruneArgv'>,
   through: readonly string[],
 ): Promise<Keeper> {
-  return Keeper.begin({
+  return takeKeeper({
     lease: vmFiles.lease(stateFolder),
     alive: vmFiles.alive(stateFolder),
     exitFile: vmFiles.exit(stateFolder),
     startFile: vmFiles.start(stateFolder),
     stdout: vmFiles.vmmLog(stateFolder),
     stderr: vmFiles.vmmLog(stateFolder),
-    prune: pruneArgv,
+    prune: pruneArgv.slice(0, -1),
+    about: pruneArgv.at(-1),
     keeperThrough: through,
   });
 }

@@ -16,6 +16,7 @@ import type { VmRecord } from '../state/record.ts';
 import { newVmId, type NewVm, VmStore } from '../state/store.ts';
 import { type Places, runtimeFolder, vmFiles } from '../state/paths.ts';
 import type { Keeper } from '../transports/process/keeper.ts';
+import { expectNext } from '../transports/process/spare-keeper.ts';
 import type { AgentLink } from './agent-link.ts';
 import { awaitGuest, turnedMac } from './boot.ts';
 import { writeAttached } from './attached.ts';
@@ -109,6 +110,7 @@ export async function bringUp(
     busy = await lock(held.context.stateFolder, lifeLock, call);
     const { record, link } = await bootUp(held, { ...vm, keeper: held.keeper }, report, call);
     await held.unwatch();
+    if (held.keeper !== undefined) expectNext(held.keeper.kind);
     return { held, store: held.store, record, hypervisor: held.hypervisor, link };
   } catch (error) {
     await tearDown(held);

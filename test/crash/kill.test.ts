@@ -13,6 +13,10 @@ it('a library user that is killed at any of its calls leaves nothing behind', as
   expect(await sweep({ program: library({ hypervisor: 'mock' }), fault, sample: 20 })).toEqual([]);
 });
 
+it('a library user that makes one VM after the other, and is killed at any of its calls, leaves nothing behind', async () => {
+  expect(await sweep({ program: library({ hypervisor: 'mock' }, 3), fault, sample: 12 })).toEqual([]);
+});
+
 it('`run` that is killed leaves nothing behind', async () => {
   const program = cli('run', '-q', '--hypervisor', 'mock', '--name', 'crash', '--', 'true');
   expect(await sweep({ program, fault, sample: 12 })).toEqual([]);

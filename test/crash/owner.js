@@ -1,17 +1,20 @@
 /*
- * A program to be killed: takes the VM that its argument describes through its whole life by the library. What it fails with it says in a line of JSON.
+ * A program to be killed: takes VMs that its first argument describes, as many as its second one says, through their whole lives by the
+ * library, one after the other. What it fails with it says in a line of JSON.
  */
 import { Vm, VmError } from '../../dist/index.js';
 
 try {
-  const vm = await Vm.create({ ...JSON.parse(process.argv[2] ?? '{}'), name: 'crash' });
-  try {
-    await vm.exec(['true']);
-    await vm.pause();
-    await vm.resume();
-    await vm.stop();
-  } finally {
-    await vm.remove();
+  for (let left = Number(process.argv[3]); left > 0; left--) {
+    const vm = await Vm.create({ ...JSON.parse(process.argv[2] ?? '{}'), name: 'crash' });
+    try {
+      await vm.exec(['true']);
+      await vm.pause();
+      await vm.resume();
+      await vm.stop();
+    } finally {
+      await vm.remove();
+    }
   }
 } catch (error) {
   process.stdout.write(

@@ -47,14 +47,16 @@ const gate = new URL('gate.js', import.meta.url).href;
 export interface Program {
   argv: readonly string[];
   preload: readonly string[];
+  /** which of the keepers that it begins is traced; default 0, the first one */
+  keeper?: number;
 }
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const lifeModules = ['sandbox/vm.js', 'sandbox/prepare.js', 'hypervisors/mock/index.js'];
 
-/** owner.js: the library, through a VM's whole life. */
-export const library = (options: VmOptions): Program => ({
-  argv: [path.join(root, 'test/crash/owner.js'), JSON.stringify(options)],
+/** owner.js: the library, through the whole lives of so many VMs, one after the other. */
+export const library = (options: VmOptions, vms = 1): Program => ({
+  argv: [path.join(root, 'test/crash/owner.js'), JSON.stringify(options), `${vms}`],
   preload: lifeModules,
 });
 
@@ -121,7 +123,7 @@ export async function strikeKeeper(program: Program, { call, nth }: Point, fault
 const keeperTracer = new URL('trace-keeper.js', import.meta.url).href;
 
 async function underStrace(
-  { argv }: Program,
+  { argv, keeper = 0 }: Program,
   words: readonly string[],
   result: (log: string) => { points: Point[]; struck: boolean },
 ): Promise<{ points: Point[]; ending: Ending }> {
@@ -130,7 +132,7 @@ async function underStrace(
     const log = path.join(folder, 'log');
     const child = spawn(process.execPath, ['--import', keeperTracer, ...argv], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, CRASH_KEEPER: JSON.stringify(['-o', log, ...words]) },
+      env: { ...process.env, CRASH_KEEPER: JSON.stringify(['-o', log, ...words]), CRASH_NTH: `${keeper}` },
     });
     const output = [collect(child.stdout), collect(child.stderr)] as const;
     const end = await endOf(child, once(child, 'exit'));

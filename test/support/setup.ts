@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { places, sealKeyFile } from '../../src/state/paths.ts';
+import { endSpare } from '../../src/transports/process/spare-keeper.ts';
 import { expectNothingLeft } from './leaks.ts';
 import { takeSnapshot, type Snapshot, type Territory } from './snapshot.ts';
 
@@ -43,7 +44,10 @@ beforeAll(() => {
 beforeEach(() => {
   atTestStart = takeSnapshot(territory);
 });
-afterEach(() => expectNothingLeft(territory, atTestStart, { allow: true }));
+afterEach(async () => {
+  await endSpare();
+  await expectNothingLeft(territory, atTestStart, { allow: true });
+});
 afterAll(async () => {
   try {
     await expectNothingLeft(territory, atFileStart, { allow: false });

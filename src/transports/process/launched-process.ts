@@ -17,7 +17,7 @@ export class LaunchedProcess {
   readonly left: Promise<void>;
 
   readonly #keeper: ChildProcess;
-  readonly #leasePath: string;
+  #leasePath = '';
   /** from the keeper's word that it is there */
   #lease: Lease | undefined;
   /** Resolves when it is known whether there will be a lease. */
@@ -37,10 +37,8 @@ export class LaunchedProcess {
   #onExit!: (exit: ProcessExit) => void;
   #onLeft!: () => void;
 
-  /** @param lease path of the FIFO that the keeper makes */
-  constructor(keeper: ChildProcess, lease: string) {
+  constructor(keeper: ChildProcess) {
     this.#keeper = keeper;
-    this.#leasePath = lease;
     this.#leased = new Promise((resolve) => {
       this.#onLeased = resolve;
     });
@@ -88,9 +86,20 @@ export class LaunchedProcess {
     return this.#keeper.exitCode === null && this.#keeper.signalCode === null;
   }
 
+  /**
+   * Tells the keeper that from here on there may be something to prune. Called by `Keeper`.
+   * @param about last word of the prune command, if there is one
+   * @param lease path of the FIFO that the keeper makes
+   */
+  assign(about: string, lease: string): void {
+    this.#leasePath = lease;
+    this.#say('for', about);
+  }
+
   /** Tells the keeper that its folder is there. Called by `Keeper`. */
-  settle(): void {
-    this.#say('made');
+  settle(folder: string): void {
+    // Its reader drops blanks at the end of a line.
+    this.#say('made', `${folder}/`);
   }
 
   /** Lets the keeper start the program, for which everything is there now. Called by `Keeper`. */
@@ -213,10 +222,11 @@ export class LaunchedProcess {
   }
 
   /** To the keeper, in a line of its own. */
-  #say(word: 'made' | 'go' | 'over' | 'known'): void {
+  #say(word: 'for' | 'made' | 'go' | 'over' | 'known', rest = ''): void {
     const pipe = this.#keeper.stdout;
     // Both ways: Node gives a child's pipe as a socket, whatever its type says.
-    if (pipe instanceof Socket && this.#keeper.pid !== undefined) pipe.write(`${word}\n`);
+    if (pipe instanceof Socket && this.#keeper.pid !== undefined)
+      pipe.write(`${rest === '' ? word : `${word} ${rest}`}\n`);
   }
 
   /** Joins the lease that the keeper has made. */
