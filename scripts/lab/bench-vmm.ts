@@ -10,6 +10,7 @@ import { linkAgent } from '../../src/sandbox/agent-link.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { VmStore } from '../../src/state/store.ts';
 import { defaultGuest } from '../../test/lab/guest.ts';
+import { expectNext } from '../../src/transports/process/spare-keeper.ts';
 import { median, ratio } from '../bench/statistics.ts';
 
 /** A VM that is started without this library, in a folder of its own. */
@@ -62,6 +63,7 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
       if (found === 'paused') await hypervisor.resume();
     }
     const link = await linkAgent(stateFolder, hypervisor.channels(), { timeoutMs: 120_000 });
+    expectNext(keeper.kind);
     await link.agent.exec(['echo', 'first'], { check: true });
     const took = performance.now() - began;
     await link.close();
