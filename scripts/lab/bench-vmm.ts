@@ -3,14 +3,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { completeConfig } from '../../src/config/complete.ts';
 import { readHostFacts } from '../../src/config/host.ts';
-import { beginKeeper } from '../../src/hypervisors/begin-keeper.ts';
 import type { HypervisorModule, VmContext } from '../../src/hypervisors/hypervisor.ts';
 import { manage } from '../../src/hypervisors/lifecycle.ts';
 import { linkAgent } from '../../src/sandbox/agent-link.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { VmStore } from '../../src/state/store.ts';
 import { defaultGuest } from '../../test/lab/guest.ts';
-import { expectNext } from '../../src/transports/process/spare-keeper.ts';
+import { expectNext, stageNext, takeStaged } from '../../src/sandbox/spare-vm.ts';
 import { median, ratio } from '../bench/statistics.ts';
 
 /** A VM that is started without this library, in a folder of its own. */
@@ -39,8 +38,13 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
 
   const ours = async (snapshot?: string, saveTo?: string): Promise<number> => {
     const vmName = `bench-${++serial}`;
-    const { id, runtimeFolder } = await store.create({ name: vmName, hypervisor: module.type });
     const stateFolder = store.folder(vmName);
+    const began = performance.now();
+    // As a VM's maker does.
+    const { id, keeper, folder } = await takeStaged({ store, through: [] }, vmName);
+    const { runtimeFolder } = await store.create({ id, name: vmName, hypervisor: module.type }, folder);
+    if (folder === undefined) keeper.settle();
+    else keeper.moved(stateFolder);
     const context = {
       id,
       name: vmName,
@@ -52,10 +56,6 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
       pruneArgv: [],
     };
     const hypervisor = manage(module, context);
-    const began = performance.now();
-    // As a VM's maker does.
-    const keeper = await beginKeeper(context, []);
-    keeper.settle();
     await hypervisor.create({ keeper });
     if (snapshot === undefined) await hypervisor.start();
     else {
@@ -63,9 +63,10 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
       if (found === 'paused') await hypervisor.resume();
     }
     const link = await linkAgent(stateFolder, hypervisor.channels(), { timeoutMs: 120_000 });
-    expectNext(keeper.kind);
+    expectNext({ store, through: [] });
     await link.agent.exec(['echo', 'first'], { check: true });
     const took = performance.now() - began;
+    stageNext();
     await link.close();
     if (saveTo !== undefined) {
       await hypervisor.pause();

@@ -1,6 +1,5 @@
 import { vmFiles } from '../state/paths.ts';
-import type { Keeper } from '../transports/process/keeper.ts';
-import { takeKeeper } from '../transports/process/spare-keeper.ts';
+import { Keeper } from '../transports/process/keeper.ts';
 import type { VmContext } from './hypervisor.ts';
 
 /**
@@ -12,15 +11,14 @@ export async function beginKeeper(
   { stateFolder, pruneArgv }: Pick<VmContext, 'stateFolder' | 'pruneArgv'>,
   through: readonly string[],
 ): Promise<Keeper> {
-  return takeKeeper({
+  return Keeper.begin({
     lease: vmFiles.lease(stateFolder),
     alive: vmFiles.alive(stateFolder),
     exitFile: vmFiles.exit(stateFolder),
     startFile: vmFiles.start(stateFolder),
     stdout: vmFiles.vmmLog(stateFolder),
     stderr: vmFiles.vmmLog(stateFolder),
-    prune: pruneArgv.slice(0, -1),
-    about: pruneArgv.at(-1),
+    prune: pruneArgv,
     keeperThrough: through,
   });
 }

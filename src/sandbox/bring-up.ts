@@ -6,21 +6,19 @@ import { assetPath } from '../config/assets.ts';
 import type { HostFacts } from '../config/host.ts';
 import type { HypervisorConfig } from '../config/vm-config.ts';
 import { VmError } from '../errors.ts';
-import { beginKeeper } from '../hypervisors/begin-keeper.ts';
 import type { Hypervisor, HypervisorModule } from '../hypervisors/hypervisor.ts';
 import { manage } from '../hypervisors/lifecycle.ts';
 import { loadDriver } from '../hypervisors/registry.ts';
 import type { RootConfig } from '../images/roots/root-image.ts';
 import { type HeldLock, lock } from '../state/lock.ts';
 import type { VmRecord } from '../state/record.ts';
-import { newVmId, type NewVm, VmStore } from '../state/store.ts';
+import { type NewVm, VmStore } from '../state/store.ts';
 import { type Places, runtimeFolder, vmFiles } from '../state/paths.ts';
 import type { Keeper } from '../transports/process/keeper.ts';
-import { expectNext } from '../transports/process/spare-keeper.ts';
 import type { AgentLink } from './agent-link.ts';
 import { awaitGuest, turnedMac } from './boot.ts';
 import { writeAttached } from './attached.ts';
-import { contextOf, pruneCommandFor, storeConfig } from './context.ts';
+import { contextOf, storeConfig } from './context.ts';
 import { bringIn } from './bring-in.ts';
 import { asAttached, type CopiedFolder } from './copied-folders.ts';
 import type { AttachedDevice } from './device-spec.ts';
@@ -35,6 +33,8 @@ import { pruneEach } from './prune.ts';
 import { removeFiles } from './remove-files.ts';
 import type { Scratch } from './scratch.ts';
 import { scratchDisk } from './scratch-disk.ts';
+import { expectNext, stageNext, takeStaged } from './spare-vm.ts';
+import { stage, type StagedVm, unstage } from './staged-vm.ts';
 
 /** A VM that is to be: everything about it has been decided. */
 export interface VmToBe {
@@ -110,7 +110,7 @@ export async function bringUp(
     busy = await lock(held.context.stateFolder, lifeLock, call);
     const { record, link } = await bootUp(held, { ...vm, keeper: held.keeper }, report, call);
     await held.unwatch();
-    if (held.keeper !== undefined) expectNext(held.keeper.kind);
+    expectNext({ store: held.store, through: await throughFor(vm) });
     return { held, store: held.store, record, hypervisor: held.hypervisor, link };
   } catch (error) {
     await tearDown(held);
@@ -134,36 +134,41 @@ export async function setUp(
   report: (phase: Phase, message: string) => void,
   options: { starts?: boolean } = {},
 ): Promise<HeldVm> {
-  const { module, config, confinement = 'off' } = vm;
+  const { starts = false } = options;
   const store = new VmStore(vm.at);
-  const id = newVmId();
   report('create', `creating ${vm.name}`);
-  // Before anything is there that could be left behind.
-  const keeper = await beginKeeper(
-    { stateFolder: store.folder(vm.name), pruneArgv: pruneCommandFor(id) },
-    await throughForKeeper(module.confinesItself?.(config) === true ? 'off' : confinement),
-  );
+  const keeping = { store, through: await throughFor(vm) };
+  const staged = starts ? await takeStaged(keeping, vm.name) : await stage(keeping, vm.name);
   try {
-    return await makeFolders(vm, { store, id, keeper, ...options }, report);
+    return await makeFolders(vm, store, staged, starts, report);
   } catch (error) {
-    await keeper.end();
+    await unstage(staged);
     throw error;
   }
 }
 
+/** The command through which the keeper's second part is run. */
+async function throughFor({ module, config, confinement = 'off' }: VmToBe): Promise<readonly string[]> {
+  return throughForKeeper(module.confinesItself?.(config) === true ? 'off' : confinement);
+}
+
 async function makeFolders(
   vm: VmToBe,
-  { store, id, keeper, starts = false }: { store: VmStore; id: string; keeper: Keeper; starts?: boolean },
+  store: VmStore,
+  { id, keeper, folder }: StagedVm,
+  starts: boolean,
   report: (phase: Phase, message: string) => void,
 ): Promise<HeldVm> {
   const { module, config, accel, name } = vm;
   const { vcpus, memoryMiB } = { ...config, ...vm.size };
   const image = vm.image === undefined ? {} : { image: vm.image };
-  const record = await reserve(store, { id, name, hypervisor: module.type, accel, vcpus, memoryMiB, ...image }, report);
+  const decided = { id, name, hypervisor: module.type, accel, vcpus, memoryMiB, ...image };
+  const record = await reserve(store, decided, folder, report);
   let held: HeldVm;
   try {
     const context = contextOf(store, record, vm, vm.host.memoryMiB);
-    if (starts) keeper.settle();
+    if (folder !== undefined) keeper.moved(context.stateFolder);
+    else if (starts) keeper.settle();
     held = new HeldVm(store, context, manage(module, context), { ...vm, keeper });
   } catch (error) {
     await removeFiles(store, record);
@@ -327,14 +332,19 @@ function withOwnMac(attached: AttachedDevice, id: string): AttachedDevice {
 }
 
 /** Reserves the name; one that only a dead process's remains hold is free. */
-async function reserve(store: VmStore, vm: NewVm, report: (phase: Phase, message: string) => void): Promise<VmRecord> {
+async function reserve(
+  store: VmStore,
+  vm: NewVm,
+  staged: string | undefined,
+  report: (phase: Phase, message: string) => void,
+): Promise<VmRecord> {
   // Nobody else may ever ask for it: what dead processes left goes with the next VM. What can't be cleared now is no reason to
   // refuse this one, unless it holds the name.
   const { failures } = await pruneEach();
   for (const { facts, message } of failures) report('create', `${facts.name} is dead and can't be cleared: ${message}`);
   const inTheWay = failures.find(({ facts }) => facts.name === vm.name);
   if (inTheWay !== undefined) throw inTheWay;
-  return store.create(vm);
+  return store.create(vm, staged);
 }
 
 /** As `tearDown`, of a VM whose agent there is a session with. */
@@ -345,6 +355,7 @@ export async function bringDown({ held, link }: Pick<RunningVm, 'held' | 'link'>
 
 /** Ends a VM if it runs, and removes everything of it. A later VM of the same name is left alone. */
 export async function tearDown(held: HeldVm): Promise<void> {
+  stageNext();
   // Without it an owner that is killed right now leaves some files to the next `prune`; it is no reason to leave all of them.
   await held.watch().catch(() => undefined);
   try {

@@ -48,15 +48,32 @@ export class VmStore {
     return vmFolder(this.places, validateName(name));
   }
 
+  /** Our folder of a VM of this process that has no name yet, whether it is there or not. */
+  staging(id: string): string {
+    return path.join(this.places.vms, stagingName('new', ownIdentity(), id));
+  }
+
+  /** Makes that folder. It goes with this process, unless `create` gives it a name. @throws {VmError} PERMISSION, IO */
+  async stage(id: string): Promise<string> {
+    for (const place of this.places.privateFolders) await ensurePrivateFolder(place);
+    await this.sweep();
+    const staging = this.staging(id);
+    try {
+      mkdirSync(staging, { mode: 0o700 });
+    } catch (error) {
+      throw notMade(error as NodeJS.ErrnoException, staging);
+    }
+    return staging;
+  }
+
   /**
    * Reserves a name and makes both folders of a VM. The name appears together with its whole record, by one rename:
    * nobody ever sees a half-made VM, and of two who want one name one gets it.
+   * @param staged the VM's folder, if there is one: what `stage` has made for this id
    * @throws {VmError} INVALID_NAME, NAME_IN_USE, PERMISSION, IO; nothing is left behind
    */
-  async create(vm: NewVm): Promise<VmRecord> {
+  async create(vm: NewVm, staged?: string): Promise<VmRecord> {
     const folder = this.folder(vm.name);
-    for (const place of this.places.privateFolders) await ensurePrivateFolder(place);
-    await this.sweep();
     const { id = newVmId() } = vm;
     const owner = ownIdentity();
     const record: VmRecord = {
@@ -69,9 +86,8 @@ export class VmStore {
       id,
       runtimeFolder: runtimeFolder(this.places, id),
     };
-    const staging = path.join(this.places.vms, stagingName('new', owner, id));
+    const staging = staged ?? (await this.stage(id));
     try {
-      mkdirSync(staging, { mode: 0o700 });
       mkdirSync(record.runtimeFolder, { mode: 0o700 });
       await writeUnflushed(vmFiles.state(staging), format(record));
       renameSync(staging, folder);
@@ -311,8 +327,13 @@ function nameInUse(name: string): VmError {
 
 /** Why a folder did not get its name. */
 function notMoved(error: NodeJS.ErrnoException, name: string, folder: string): VmError {
-  const { code, message } = error;
+  const { code } = error;
   if (code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOTDIR') return nameInUse(name);
+  return notMade(error, folder);
+}
+
+function notMade(error: NodeJS.ErrnoException, folder: string): VmError {
+  const { code, message } = error;
   if (error instanceof VmError) return error;
   return new VmError('IO', `can't make the VM's folders: ${message}`, { path: folder, errno: code, cause: error });
 }

@@ -37,6 +37,11 @@ export function startAdopter(name: string): Owner {
   return startProgram('adopter.ts', [name]);
 }
 
+/** Starts frequent-owner.ts as a process of its own: it has the next VM staged ahead, and ends then if it is told so. */
+export function startFrequentOwner(then?: 'end' | 'exit'): Owner {
+  return startProgram('frequent-owner.ts', then === undefined ? [] : [then]);
+}
+
 /** Starts taker.ts as a process of its own: it takes a VM from a cache server. Told to `ask`, it goes no further. */
 export function startTaker(endpoint: string, then: 'hold' | 'ask'): Owner {
   return startProgram('taker.ts', [endpoint, then]);

@@ -2,7 +2,6 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { places, sealKeyFile } from '../../src/state/paths.ts';
-import { endSpare } from '../../src/transports/process/spare-keeper.ts';
 import { expectNothingLeft } from './leaks.ts';
 import { takeSnapshot, type Snapshot, type Territory } from './snapshot.ts';
 
@@ -45,6 +44,8 @@ beforeEach(() => {
   atTestStart = takeSnapshot(territory);
 });
 afterEach(async () => {
+  // Not before the test file has said which modules it replaces.
+  const { endSpare } = await import('../../src/sandbox/spare-vm.ts');
   await endSpare();
   await expectNothingLeft(territory, atTestStart, { allow: true });
 });

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { VmError } from '../../errors.ts';
 import { type ProcessIdentity, signalProcess } from '../../state/process-identity.ts';
-import { keeperName } from './keeper-kind.ts';
+import { keeperName } from './keeper.ts';
 import { type Lease, makeLease } from './lease.ts';
 
 /** A program that runs already and gets a keeper. */

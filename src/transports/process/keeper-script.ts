@@ -3,8 +3,8 @@
  * and can end it without trusting a pid; it outlives the owner, which a parent-death signal or an exit handler does not.
  * Plain POSIX sh: runs the same in dash, bash and busybox.
  *
- * It has two parts. The first begins before there is anything that could be left behind. Told what it is for, it prunes when its owner
- * dies. Told that the VM's folder is there, it makes the FIFOs and leaves a reader of the lease behind, which does what must be done at once. Then it
+ * It has two parts. The first begins before there is anything that could be left behind, and prunes when its owner dies. Told that
+ * the VM's folder is there, it makes the FIFOs and leaves a reader of the lease behind, which does what must be done at once. Then it
  * becomes the second part; where the child gets a pid namespace through `unshare --pid`, after which a
  * process's children, and only they, are in a new pid namespace. So the VMM is process 1 of its namespace with no process of ours in
  * it; what the keeper forked later would be in it too, so it forks nothing more, and the reader, which was forked before, runs the
@@ -13,9 +13,8 @@
  * Descriptors: 1 the owner's pipe, 2 the log, 3 what the child gets as its stdout; made here, 4 the lease's read end, 5 its write
  * end, 6 the write end of `alive`, which the child keeps, 7 its read end. The working folder is the VM's, which may get another name.
  *
- * Hears on the pipe, a line each: `for WORD`, there may be something to prune from here on, and the prune command's last word, if there
- * is one; `made FOLDER`, the folder is there; `go`, how the child is started can be read (start-script.ts); `over` in place of any
- * of them, there will be no child. Says: `ready` when the lease is there, which the owner then joins;
+ * Hears on the pipe, a word a line: `made`, the folder is there; `go`, how the child is started can be read (start-script.ts);
+ * `over` in place of either, there will be no child. Says: `ready` when the lease is there, which the owner then joins; `waits`, the second part, when it needs but that last word;
  * `pid N START`, the child's own word before it becomes anything else, which the owner answers with `known`; `exit code N` or
  * `exit signal N`, before that `by lease` or `by end` when it was the reader's doing; or `detached`.
  */
@@ -32,12 +31,12 @@ started() {
 `;
 
 /**
- * Words: `mkfifo`; in the VM's folder the lease, `alive`, the file to which the exit goes, the files to which the child's
- * output and errors go; how many words the prune command has, that command; then the command through which the second part is run.
+ * Words: `mkfifo`, the VM's folder, in it the lease, `alive` and the file to which the exit goes, the files to which the child's
+ * output and errors go, how many words the prune command has, that command; then the command through which the second part is run.
  */
 const first = `
-mkfifo=$1 lease=$2 alive=$3 exit_file=$4 output=$5 errors=$6 prune_words=$7
-shift 7
+mkfifo=$1 folder=$2 lease=$3 alive=$4 exit_file=$5 output=$6 errors=$7 prune_words=$8
+shift 8
 
 # Only the first words, the prune command, stay: they are moved to the end, and what is then in front is dropped.
 prune() {
@@ -49,26 +48,21 @@ prune() {
   done
   shift $((all - prune_words))
   cd /
-  exec "$@" \${about:+"$about"}
+  exec "$@"
 }
 
 # Caught, not ignored: what comes after us gets every signal's default back. PIPE: the owner may be gone when we speak.
 trap 'caught=yes' HUP INT TERM
 trap : PIPE
-caught= kept= about= folder=
-while [ -z "$folder" ]; do
-  if read -r word rest <&1; then
-    case $word in
-      for) kept=yes about=$rest ;;
-      made) folder=$rest ;;
-      *) exit ;;
-    esac
-  elif [ -z "$caught" ]; then
-    [ -n "$kept" ] && [ "$prune_words" != 0 ] || exit
+caught=
+until read -r word <&1; do
+  if [ -z "$caught" ]; then
+    [ "$prune_words" != 0 ] || exit
     prune "$@" </dev/null >/dev/null
   fi
   caught=
 done
+[ "$word" = made ] || exit
 cd -- "$folder" || exit
 exec 2>>"$errors" 3>>"$output"
 
@@ -135,6 +129,7 @@ trap : PIPE
 
 # The owner may still be making what the child needs. Without its word there is no child: it is dead, or wants none any more, of which
 # it may tell us before it holds the lease.
+printf 'waits\\n' 2>/dev/null
 read -r word <&1
 case $word in
   go) ;;

@@ -3,12 +3,17 @@ import { accessSync, closeSync, constants, existsSync, openSync, rmSync, writeFi
 import path from 'node:path';
 import { VmError } from '../../errors.ts';
 import { tail } from '../log-tail.ts';
+import { mkfifoTool } from './fifo.ts';
 import { findProgram } from './find-program.ts';
-import { type KeeperKind, keeperKind } from './keeper-kind.ts';
+import { keeperScripts } from './keeper-script.ts';
 import { LaunchedProcess } from './launched-process.ts';
+import { shellEnvironment } from './shell-environment.ts';
 import { type ProgramStart, startScript } from './start-script.ts';
 
-/** A keeper, and its files: all in one folder, which need not be there yet. Its path is one line. */
+/** How a keeper shows in a list of processes. */
+export const keeperName = 'polyvisor-keeper';
+
+/** A keeper, and its files: all in one folder, which need not be there yet. */
 export interface KeeperOptions {
   /** path of the FIFO that is made: `vmFiles.lease` */
   lease: string;
@@ -23,8 +28,6 @@ export interface KeeperOptions {
   stderr: string;
   /** run by the keeper, in our environment, when no owner is left, after it ended the program if there was one */
   prune?: readonly string[] | undefined;
-  /** last word of the prune command, which the keeper is only told when it is to keep something; without blanks, none by default */
-  about?: string | undefined;
   /** command that the keeper's second part, which forks the program, is run through; it ends by running what follows it */
   keeperThrough?: readonly string[] | undefined;
   /** the shell that runs the keeper; default `/bin/sh` */
@@ -46,42 +49,32 @@ export interface ProgramOptions extends ProgramStart {
  * prune command. It begins early, since a shell takes as long to begin as we do to decide what is to be started.
  */
 export class Keeper {
+  #options: KeeperOptions;
   readonly #process: LaunchedProcess;
-  readonly #kind: KeeperKind;
-  /** from the moment that it is to keep something */
-  #options: KeeperOptions | undefined;
+  /** names of its variables */
+  readonly #environment: readonly string[];
   #settled = false;
   #spent = false;
 
-  private constructor(process: LaunchedProcess, kind: KeeperKind) {
+  private constructor(options: KeeperOptions, process: LaunchedProcess, environment: readonly string[]) {
+    this.#options = options;
     this.#process = process;
-    this.#kind = kind;
+    this.#environment = environment;
   }
 
-  /**
-   * @param spare one that is not told yet what to keep: serves if it is of the same kind, and is ended otherwise
-   * @throws {VmError} START_FAILED, HOST_MISSING, INVALID_ARGUMENT
-   */
-  static async begin(options: KeeperOptions, spare?: Keeper): Promise<Keeper> {
-    const kind = await keeperKind(options);
-    const suits = spare?.waits === true && spare.kind.key === kind.key;
-    if (!suits) await spare?.end();
-    const keeper = suits ? spare : await Keeper.prepare(kind);
-    try {
-      keeper.keep(options);
-      return keeper;
-    } catch (error) {
-      await keeper.end();
-      throw error;
-    }
-  }
-
-  /**
-   * Begins one that is not told yet what it is to keep, and until then ends with this process and does nothing.
-   * @throws {VmError} START_FAILED
-   */
-  static async prepare(kind: KeeperKind): Promise<Keeper> {
-    const { shell, words, env } = kind;
+  /** @throws {VmError} START_FAILED, HOST_MISSING, INVALID_ARGUMENT */
+  static async begin(options: KeeperOptions): Promise<Keeper> {
+    const mkfifo = await mkfifoTool();
+    const env = shellEnvironment();
+    const { lease, alive, exitFile, startFile, stdout, stderr, prune = [], keeperThrough = [] } = options;
+    const [shell, ...shellWords] = options.shell ?? ['/bin/sh'];
+    const files = [lease, alive, exitFile].map((file) => path.basename(file));
+    const second = [path.basename(lease), path.basename(exitFile), path.basename(startFile)];
+    const words = [
+      ...[...shellWords, '-c', keeperScripts.first, keeperName, mkfifo, path.dirname(exitFile), ...files],
+      ...[stdout, stderr, `${prune.length}`, ...prune, ...keeperThrough],
+      ...[shell, ...shellWords, '-c', keeperScripts.second, keeperName, ...second],
+    ];
     let child: ReturnType<typeof spawn>;
     try {
       child = spawn(shell, words, {
@@ -94,22 +87,9 @@ export class Keeper {
     } catch (error) {
       throw notStarted(error, shell);
     }
-    const process = new LaunchedProcess(child);
+    const process = new LaunchedProcess(child, lease);
     if (child.pid === undefined) throw notStarted(await process.failure(), shell);
-    return new Keeper(process, kind);
-  }
-
-  get kind(): KeeperKind {
-    return this.#kind;
-  }
-
-  /** Tells it what it is to keep; the options are of its kind. @throws {VmError} INVALID_ARGUMENT */
-  keep(options: KeeperOptions): void {
-    const { about = '', exitFile, lease } = options;
-    if (/\s/.test(about)) throw notALine(about);
-    if (exitFile.includes('\n')) throw notALine(exitFile);
-    this.#options = options;
-    this.#process.assign(about, lease);
+    return new Keeper(options, process, Object.keys(env));
   }
 
   /** Whether it still waits for its program: nobody has killed it. */
@@ -124,19 +104,32 @@ export class Keeper {
 
   /** Whether its second part is run through this command. */
   isThrough(command: readonly string[]): boolean {
-    const { keeperThrough = [] } = this.#kept();
+    const { keeperThrough = [] } = this.#options;
     return keeperThrough.length === command.length && keeperThrough.every((one, at) => one === command[at]);
   }
 
   /** Tells it that its folder is there: it makes its FIFOs. May be repeated. @throws {VmError} IO */
   settle(): void {
     if (this.#settled) return;
-    const { exitFile, startFile, lease, alive, stdout, stderr } = this.#kept();
+    const { exitFile, startFile, lease, alive, stdout, stderr } = this.#options;
     // Those of a program that has ended: its FIFOs are not this one's.
     for (const old of [exitFile, startFile, lease, alive]) if (existsSync(old)) rmSync(old);
     for (const log of new Set([stdout, stderr])) makeLog(log);
     this.#settled = true;
-    this.#process.settle(path.dirname(exitFile));
+    this.#process.settle();
+  }
+
+  /** Resolves when a settled one has prepared all it can: its folder may get another name from then on. @throws {VmError} START_FAILED, IO */
+  async prepared(): Promise<void> {
+    await this.#process.prepared();
+  }
+
+  /** Says that the folder has another name now. */
+  moved(folder: string): void {
+    const there = (file: string): string => path.join(folder, path.basename(file));
+    const { lease, alive, exitFile, startFile, stdout, stderr } = this.#options;
+    const files = { lease: there(lease), alive: there(alive), exitFile: there(exitFile), startFile: there(startFile) };
+    this.#options = { ...this.#options, ...files, stdout: there(stdout), stderr: there(stderr) };
   }
 
   /**
@@ -151,12 +144,12 @@ export class Keeper {
     if (this.#spent) throw new VmError('INTERNAL', 'a keeper keeps one program');
     this.#spent = true;
     const { argv, cwd = '/', signal } = options;
-    const { startFile, stderr } = this.#kept();
+    const { startFile, stderr } = this.#options;
     let program = argv[0] ?? '';
     try {
       program = await findProgram(program);
       throwIfAborted(signal, program);
-      const script = startScript({ ...options, argv: [program, ...argv.slice(1)] }, Object.keys(this.#kind.env));
+      const script = startScript({ ...options, argv: [program, ...argv.slice(1)] }, this.#environment);
       accessSync(cwd, constants.X_OK);
       this.settle();
       options.meanwhile?.();
@@ -181,11 +174,6 @@ export class Keeper {
     this.#spent = true;
     await this.#process.end();
   }
-
-  #kept(): KeeperOptions {
-    if (this.#options === undefined) throw new VmError('INTERNAL', 'the keeper was not told what it is to keep');
-    return this.#options;
-  }
 }
 
 function makeLog(file: string): void {
@@ -205,10 +193,6 @@ function notStarted(error: unknown, program: string): VmError {
     errno: code,
     cause: error,
   });
-}
-
-function notALine(text: string): VmError {
-  return new VmError('INVALID_ARGUMENT', `no keeper can be told of ${JSON.stringify(text)}: it hears lines`);
 }
 
 function throwIfAborted(signal: AbortSignal | undefined, program: string): void {

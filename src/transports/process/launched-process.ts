@@ -17,11 +17,13 @@ export class LaunchedProcess {
   readonly left: Promise<void>;
 
   readonly #keeper: ChildProcess;
-  #leasePath = '';
+  readonly #leasePath: string;
   /** from the keeper's word that it is there */
   #lease: Lease | undefined;
   /** Resolves when it is known whether there will be a lease. */
   readonly #leased: Promise<void>;
+  /** Resolves when nothing but the program is missing; never when the keeper ends before. */
+  readonly #prepared: Promise<void>;
   readonly #gone: Promise<void>;
   #identity: ProcessIdentity | undefined;
   #keeperIdentity: ProcessIdentity | undefined;
@@ -34,13 +36,19 @@ export class LaunchedProcess {
   #failure: Error | undefined;
   #onStarted: (() => void) | undefined;
   #onLeased!: () => void;
+  #onPrepared!: () => void;
   #onExit!: (exit: ProcessExit) => void;
   #onLeft!: () => void;
 
-  constructor(keeper: ChildProcess) {
+  /** @param lease path of the FIFO that the keeper makes */
+  constructor(keeper: ChildProcess, lease: string) {
     this.#keeper = keeper;
+    this.#leasePath = lease;
     this.#leased = new Promise((resolve) => {
       this.#onLeased = resolve;
+    });
+    this.#prepared = new Promise((resolve) => {
+      this.#onPrepared = resolve;
     });
     this.exited = new Promise((resolve) => {
       this.#onExit = resolve;
@@ -86,20 +94,9 @@ export class LaunchedProcess {
     return this.#keeper.exitCode === null && this.#keeper.signalCode === null;
   }
 
-  /**
-   * Tells the keeper that from here on there may be something to prune. Called by `Keeper`.
-   * @param about last word of the prune command, if there is one
-   * @param lease path of the FIFO that the keeper makes
-   */
-  assign(about: string, lease: string): void {
-    this.#leasePath = lease;
-    this.#say('for', about);
-  }
-
   /** Tells the keeper that its folder is there. Called by `Keeper`. */
-  settle(folder: string): void {
-    // Its reader drops blanks at the end of a line.
-    this.#say('made', `${folder}/`);
+  settle(): void {
+    this.#say('made');
   }
 
   /** Lets the keeper start the program, for which everything is there now. Called by `Keeper`. */
@@ -125,6 +122,13 @@ export class LaunchedProcess {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#identity === undefined)
       throw new VmError('START_FAILED', 'the keeper ended before it started the program');
+  }
+
+  /** Resolves when the keeper has done all that it can do before `begin`. Called by `Keeper`. @throws {VmError} START_FAILED, IO */
+  async prepared(): Promise<void> {
+    await this.#busy(() => Promise.race([this.#prepared, this.#gone]));
+    if (this.#failure !== undefined) throw this.#failure;
+    if (!this.hasKeeper) throw new VmError('START_FAILED', 'the keeper ended before it was told of a program');
   }
 
   /** Why the keeper could not be started. Resolves when that is known. */
@@ -205,6 +209,8 @@ export class LaunchedProcess {
   #understand(word: string, rest: string): void {
     if (word === 'ready') {
       this.#takeLease();
+    } else if (word === 'waits') {
+      this.#onPrepared();
     } else if (word === 'pid') {
       const [pid, startTime] = rest.split(' ').map(Number);
       const identity = { pid, startTime, bootId: bootId() };
@@ -222,11 +228,10 @@ export class LaunchedProcess {
   }
 
   /** To the keeper, in a line of its own. */
-  #say(word: 'for' | 'made' | 'go' | 'over' | 'known', rest = ''): void {
+  #say(word: 'made' | 'go' | 'over' | 'known'): void {
     const pipe = this.#keeper.stdout;
     // Both ways: Node gives a child's pipe as a socket, whatever its type says.
-    if (pipe instanceof Socket && this.#keeper.pid !== undefined)
-      pipe.write(`${rest === '' ? word : `${word} ${rest}`}\n`);
+    if (pipe instanceof Socket && this.#keeper.pid !== undefined) pipe.write(`${word}\n`);
   }
 
   /** Joins the lease that the keeper has made. */

@@ -71,10 +71,9 @@ export async function until(what: string, isSo: () => boolean, timeoutMs = 5000)
 const owners = {
   launches: new URL('owner.ts', import.meta.url),
   begins: new URL('early-owner.ts', import.meta.url),
-  expects: new URL('frequent-owner.ts', import.meta.url),
 } as const;
 
-/** Starts an owner; `next` answers its next line of output. @param what it launches a program, only begins a keeper, or expects to begin one again */
+/** Starts an owner; `next` answers its next line of output. @param what it launches a program, or only begins a keeper */
 export function startOwner(
   options: LaunchOptions,
   what: keyof typeof owners = 'launches',
