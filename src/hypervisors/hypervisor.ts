@@ -99,6 +99,8 @@ export interface SaveOptions extends CallOptions {
 export interface RestoreOptions extends CallOptions {
   /** the guest may go on at once, without a `resume`: who restores it is ready for that */
   goOn?: boolean | undefined;
+  /** its memory must be able to grow: Cloud Hypervisor's, which it else maps from its file, can't then. Slower, and of no account to the others */
+  growable?: boolean | undefined;
 }
 
 /** Where a guest's console can be found. */

@@ -56,6 +56,8 @@ export interface VmToBe {
   restoreFrom?: string | undefined;
   /** the memory in there is mapped, not read */
   memoryShared?: boolean | undefined;
+  /** it is not, also where the VMM would map it: it is to grow */
+  growable?: boolean | undefined;
   /** what the agent of a saved guest can do that stands between two frames */
   agentFeatures?: ReadonlySet<string> | undefined;
   /** its source goes on, too: what is told apart by addresses of network cards has to get others */
@@ -81,6 +83,8 @@ export interface BootOptions {
   restoreFrom?: string | undefined;
   /** the memory in there is mapped, not read */
   memoryShared?: boolean | undefined;
+  /** it is not, also where the VMM would map it: it is to grow */
+  growable?: boolean | undefined;
   /** what the agent of a saved guest can do that stands between two frames */
   agentFeatures?: ReadonlySet<string> | undefined;
   /** its source goes on, too: what is told apart by addresses of network cards has to get others */
@@ -192,6 +196,7 @@ export async function bootUp(
     startTimeoutMs,
     restoreFrom,
     memoryShared,
+    growable,
     agentFeatures,
     freshMacs = false,
     devices: given = [],
@@ -220,7 +225,7 @@ export async function bootUp(
   if (restoreFrom !== undefined) {
     let unwatched: Promise<void> | undefined;
     const goOn = async (): Promise<void> => {
-      const found = await hypervisor.restore(restoreFrom, { ...call, goOn: true });
+      const found = await hypervisor.restore(restoreFrom, { ...call, goOn: true, growable });
       unwatched = held.unwatch();
       unwatched.catch(() => undefined);
       if (found === 'paused') await hypervisor.resume(call);

@@ -46,6 +46,11 @@ export interface RestoreOptions extends CallOptions {
   cpuLimit?: number | undefined;
   /** accept a snapshot that was signed with another key than this user's, such as one of another host; default false */
   trust?: boolean | undefined;
+  /**
+   * its memory is to grow later. A Cloud Hypervisor maps a snapshot's memory from its file, which is fast, and can't plug more then; with
+   * this it reads it. Of no account to other VMMs. Default false
+   */
+  growable?: boolean | undefined;
 }
 
 /**
@@ -118,7 +123,8 @@ export async function vmOfSnapshot(folder: string, options: RestoreOptions): Pro
   const host = await readHostFacts();
   const { name = madeUpName(), networkNamespace, cpuLimit } = options;
   const confinement = await chooseConfinement(module, options.confinement, () => undefined);
-  const decided = { name, networkNamespace, confinement, cpuLimit, restoreFrom };
+  const { growable } = options;
+  const decided = { name, networkNamespace, confinement, cpuLimit, restoreFrom, growable };
   return { at: places(), host, module, config, accel, image, imageConfig, size, devices, ...decided };
 }
 

@@ -238,22 +238,40 @@ describe('memory of a snapshot', () => {
     }
   })();
 
-  it.each<[what: string, input: Played, onDemand: boolean]>([
-    ['is read when it is used, by a version that can', { version: '52.0' }, isOurs],
-    ['is read at once by an older one', { version: '51.1' }, false],
-    ['is read at once where other processes map it', { sharedFs: 'virtio-fs', virtioFsDaemon: '/bin/true' }, false],
-  ])('%s', async (_, input, onDemand) => {
+  it.each<[what: string, input: Played, growable: boolean, comes: string]>([
+    ['is mapped', { version: '52.0' }, false, 'mapped'],
+    ['is mapped by an older version, too', { version: '51.1' }, false, 'mapped'],
+    ['is read when it is used, by a version that can, if it is to grow', { version: '52.0' }, true, 'on demand'],
+    ['is read at once by an older one, if it is to grow', { version: '51.1' }, true, 'at once'],
+    ['is read at once where other processes map it', { sharedFs: 'virtio-fs', virtioFsDaemon: '/bin/true' }, false, ''],
+    ['is read where a virtio-mem device has a part of it', { version: '51.1', virtioMem: true }, false, 'at once'],
+  ])('%s', async (_, input, growable, comes) => {
     const folder = at.file('snapshot');
     mkdirSync(folder);
     await withRunning(input, async ({ hypervisor }) => {
       await hypervisor.pause();
       await hypervisor.save(folder);
     });
-    await withCreated(input, async ({ hypervisor }) => {
-      await hypervisor.restore(folder);
+    await withCreated(input, async ({ hypervisor, context }) => {
+      await hypervisor.restore(folder, { growable });
       const opened = `/proc/${hypervisor.process()?.pid}/fd`;
       const files = readdirSync(opened).map((fd) => readlinkSync(path.join(opened, fd)));
-      expect(files.includes(device)).toBe(onDemand);
+      expect(files.includes(device)).toBe(comes === 'on demand' && isOurs);
+      await hypervisor.resume();
+      const grown = hypervisor.resizeMemory(context.config.memoryMiB + 128, 128, false);
+      if (comes === 'mapped') await expect(grown).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+      else expect(await grown).toMatchObject({ memoryMiB: context.config.memoryMiB + 128 });
+      // And once more, of what was restored.
+      const again = at.file('again');
+      mkdirSync(again);
+      await hypervisor.pause();
+      await hypervisor.save(again);
+    });
+    await withCreated(input, async ({ hypervisor, context }) => {
+      expect(await hypervisor.restore(at.file('again'), { growable: true })).toBe('paused');
+      await hypervisor.resume();
+      const memoryMiB = context.config.memoryMiB + 128;
+      expect(await hypervisor.resizeMemory(memoryMiB, 128, false)).toMatchObject({ memoryMiB });
     });
   });
 });

@@ -11,6 +11,7 @@ interface SnapshotFlags {
 }
 
 interface RestoreFlags extends SnapshotFlags {
+  growable?: boolean;
   name?: string;
   trust?: boolean;
 }
@@ -63,12 +64,14 @@ function restore(): Command {
     .argument('<snapshot>', 'name of the snapshot, or the path of its folder')
     .option('--name <name>', 'name of the VM (default: one is made up)')
     .option('--trust', 'although it was signed with another key: who made it decides what the VMM does')
+    .option('--growable', 'its memory is to grow: a Cloud Hypervisor then reads it, and is slower')
     .addOption(new Option('--timeout <time>', 'most time for it').argParser(timeMs))
     .option('--json', 'print what was made as JSON')
-    .action(async (folder: string, { name, trust, timeout, json }: RestoreFlags) => {
+    .action(async (folder: string, { name, trust, growable, timeout, json }: RestoreFlags) => {
       const { Vm } = await import('../../sandbox/vm.ts');
       await interruptible(async ({ signal }) => {
-        const vm = await Vm.restore(folder, { name, trust, detached: true, signal, timeoutMs: timeout });
+        const options = { name, trust, growable, detached: true, signal, timeoutMs: timeout };
+        const vm = await Vm.restore(folder, options);
         await vm.close();
         if (json === true) printJson({ name: vm.name, id: vm.id, hypervisor: vm.hypervisor });
         else print(vm.name);

@@ -39,11 +39,15 @@ export async function resizeMemory(
   const beforeMiB = info.memory_actual_size / mib;
   const { zones } = info.config.memory;
   if (zones !== undefined && zones !== null && zones.length > 0 && wantedMiB !== beforeMiB) {
-    throw new VmError('UNSUPPORTED', 'the memory of a template and of its clones is a file, which has one size', {
-      operation: 'resizeMemory',
-      field: 'memoryMiB',
-      advice: 'Make the template with as much memory as a clone is to have.',
-    });
+    throw new VmError(
+      'UNSUPPORTED',
+      "memory that is mapped from a file, as a template's, a clone's and a restored VM's, has one size",
+      {
+        operation: 'resizeMemory',
+        field: 'memoryMiB',
+        advice: 'Make the template with as much memory as a clone is to have; restore a snapshot with `growable`.',
+      },
+    );
   }
   if (wantedMiB < beforeMiB && !config.virtioMem) {
     throw new VmError('INVALID_ARGUMENT', `the VM has ${beforeMiB} MiB, and what was plugged by ACPI stays`, {

@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { chmod, rm } from 'node:fs/promises';
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { CallOptions } from '../../config/call-options.ts';
 import { VmError } from '../../errors.ts';
@@ -12,10 +12,13 @@ import { makePassage, withOwnPassage, withPassage } from './control-passage.ts';
 import type { LiveScope } from './control-plug.ts';
 import { deviceLists, isShared, type OwnDevice } from './devices.ts';
 import { landlock } from './plan.ts';
-import { memoryBytesIn, savedFiles, type SavedMachine, savedParts, writeSaved } from './state-saved.ts';
+import { mappedMemory, mappedState, zoneId } from './state-mapped.ts';
+import { memoryBytesIn, savedFiles, type SavedMachine, type SavedPart, savedParts, writeSaved } from './state-saved.ts';
 import type { VmConfig } from './wire.ts';
 
 const mib = 2 ** 20;
+
+const mappedName = 'state-mapped.json';
 
 /**
  * Has Cloud Hypervisor write a paused VM into a folder.
@@ -33,13 +36,18 @@ export async function saveSnapshot(
       await scope.control.snapshot(folder, call);
       for (const part of savedParts) await moveFile(path.join(here, part), path.join(target, part));
     });
+    const { 'config.json': config, 'state.json': state, 'memory-ranges': memory } = savedFiles(target, {});
     // What a VMM with a uid of its own may read it opens, where it would get a copy.
-    if (await isClosed(target)) await chmod(savedFiles(target, {})['memory-ranges'], 0o644);
+    if (await isClosed(target)) await chmod(memory, 0o644);
     const memoryBytes = await memoryBytesIn(target);
-    await writeSaved(target, { schema: 1, ...machine, memoryBytes });
+    const { memory: saved } = JSON.parse(await readFile(config, 'utf8')) as VmConfig;
+    const mapped = mappedState(await readFile(state, 'utf8'), saved);
+    if (mapped !== undefined) await writeFile(path.join(target, mappedName), mapped, { flag: 'wx', mode: 0o600 });
+    const facts = mapped === undefined ? {} : { mapped: mappedName };
+    await writeSaved(target, { schema: 1, ...machine, memoryBytes, ...facts });
     return memoryBytes;
   } catch (error) {
-    for (const part of savedParts) await rm(path.join(target, part), { force: true });
+    for (const part of [...savedParts, mappedName]) await rm(path.join(target, part), { force: true });
     throw VmError.from(error, 'IO', { path: target });
   }
 }
@@ -76,11 +84,17 @@ export async function saveTemplate(
 export const pageFaults = '/dev/userfaultfd';
 
 /**
- * Whether memory of a snapshot can be read when it is used. Not memory that other processes map as well: nobody would bring what they use
- * first. Memory that is mapped (`apart`) needs none of this.
+ * How a guest that goes on from a snapshot gets its memory: it is mapped from the file, and has one size from then on; a page is brought when
+ * it is used first; or all of it is read before. Memory that is apart is mapped.
  */
-export function bringsOnDemand({ config }: Pick<VmContext, 'config'>, { apart }: Pick<SavedMachine, 'apart'>): boolean {
-  if (apart !== undefined || isShared(config) || config.hugePages) return false;
+export type MemoryComing = 'mapped' | 'on demand' | 'at once';
+
+/**
+ * Whether memory of a snapshot can be read when it is used. Not memory that other processes map as well: nobody would bring what they use
+ * first.
+ */
+export function bringsOnDemand({ config }: Pick<VmContext, 'config'>): boolean {
+  if (isShared(config) || config.hugePages) return false;
   try {
     closeSync(openSync(pageFaults, constants.O_RDWR));
     return true;
@@ -90,41 +104,60 @@ export function bringsOnDemand({ config }: Pick<VmContext, 'config'>, { apart }:
   }
 }
 
+/** A snapshot as a VM is to go on from it. */
+export interface SnapshotToRestore {
+  devices: readonly OwnDevice[];
+  config: VmConfig;
+  memory: MemoryComing;
+  /** where its files are */
+  files: Readonly<Record<SavedPart, string>>;
+}
+
 /** What a Cloud Hypervisor opens that goes on from a snapshot. */
-export function openedBy(
-  folder: string,
-  { apart, onDemand }: Pick<SavedMachine, 'apart'> & { onDemand: boolean },
-): PlannedPath[] {
-  const files = Object.values(savedFiles(folder, { apart })).map((path): PlannedPath => ({ path, access: 'read' }));
-  return onDemand ? [...files, { path: pageFaults, access: 'write' }] : files;
+export function openedBy({ files, memory }: Pick<SnapshotToRestore, 'files' | 'memory'>): PlannedPath[] {
+  const read = Object.values(files).map((path): PlannedPath => ({ path, access: 'read' }));
+  return memory === 'on demand' ? [...read, { path: pageFaults, access: 'write' }] : read;
 }
 
 /**
- * Makes a snapshot ready for a new Cloud Hypervisor, which need not run yet: its memory and state as they are, its configuration with the paths of the new VM.
- * @returns the folder to restore from
- * @throws {VmError} FILE_INVALID when the configuration in it can't be read, IO
+ * Decides how the memory of a snapshot comes.
+ * @param how onDemand: whether this version and the host can bring it page by page; growable: it is not to be mapped
+ * @throws {VmError} FILE_INVALID when the configuration in it can't be read
  */
-export function openSnapshot(
-  context: VmContext,
-  { devices, apart, onDemand }: Pick<SavedMachine, 'devices' | 'apart'> & { onDemand: boolean },
-  source: string,
-): string {
-  const places = savedFiles(source, { apart });
-  const file = places['config.json'];
+export function readSnapshot(
+  folder: string,
+  { devices, apart, mapped }: Pick<SavedMachine, 'devices' | 'apart' | 'mapped'>,
+  how: { onDemand: boolean; growable: boolean },
+): SnapshotToRestore {
+  const files = savedFiles(folder, { apart });
+  const file = files['config.json'];
   let config: VmConfig;
   try {
-    const saved = JSON.parse(readFileSync(file, 'utf8')) as VmConfig;
-    const opened = openedBy(source, { apart, onDemand });
-    const memory = apart === undefined ? undefined : places['memory-ranges'];
-    config = withMemory(relocated(saved, context, devices, opened), memory);
+    config = JSON.parse(readFileSync(file, 'utf8')) as VmConfig;
   } catch (error) {
     throw VmError.from(error, 'FILE_INVALID', { path: file });
   }
+  const isMapped = apart !== undefined || (mapped !== undefined && !how.growable);
+  if (!isMapped)
+    return { devices, files, memory: how.onDemand ? 'on demand' : 'at once', config: withOwnMemory(config) };
+  const memory = mappedMemory(config.memory, files['memory-ranges']);
+  const state = mapped === undefined ? files['state.json'] : path.join(folder, mapped);
+  return { devices, files: { ...files, 'state.json': state }, memory: 'mapped', config: { ...config, memory } };
+}
+
+/**
+ * Makes a snapshot ready for a new Cloud Hypervisor, which need not run yet: its memory and state, its configuration with the paths of the new VM.
+ * @returns the folder to restore from
+ * @throws {VmError} IO
+ */
+export function openSnapshot(context: VmContext, snapshot: SnapshotToRestore): string {
+  const { config, devices, files, memory } = snapshot;
+  const own = relocated(config, context, devices, openedBy(snapshot));
   try {
     const folder = makePassage(context.runtimeFolder);
-    writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config), { mode: 0o644 });
-    symlinkSync(places['state.json'], path.join(folder, 'state.json'));
-    if (apart === undefined) symlinkSync(places['memory-ranges'], path.join(folder, 'memory-ranges'));
+    writeFileSync(path.join(folder, 'config.json'), JSON.stringify(own), { mode: 0o644 });
+    symlinkSync(files['state.json'], path.join(folder, 'state.json'));
+    if (memory !== 'mapped') symlinkSync(files['memory-ranges'], path.join(folder, 'memory-ranges'));
     return folder;
   } catch (error) {
     throw VmError.from(error, 'IO', { path: context.runtimeFolder });
@@ -158,17 +191,12 @@ export function relocated(
   };
 }
 
-/**
- * Memory in a file is mapped privately: nobody else sees what is written to it. Without one it is in the snapshot, also where the saved VM had
- * it from a file. Pure.
- */
-export function withMemory(config: VmConfig, file: string | undefined): VmConfig {
-  const { zones, ...memory } = config.memory;
-  if (zones === undefined || zones === null) return config;
-  const own = zones.map(({ file: _former, ...zone }) => ({
-    ...zone,
-    ...(file === undefined ? {} : { file }),
-    shared: false,
-  }));
+/** Memory that the VMM fills from the snapshot and that may grow, also where the saved VM had it from a file. Pure. */
+export function withOwnMemory(config: VmConfig): VmConfig {
+  const { zones = [], ...memory } = config.memory;
+  const [only, ...more] = zones ?? [];
+  if (only === undefined) return config;
+  if (only.id === zoneId && more.length === 0) return { ...config, memory: { ...memory, size: only.size } };
+  const own = [only, ...more].map(({ file: _file, ...zone }) => ({ ...zone, shared: false }));
   return { ...config, memory: { ...memory, zones: own } };
 }

@@ -33,7 +33,16 @@ import { monitorEvents, startedMs } from './control-events.ts';
 import { closePassage, passageIn } from './control-passage.ts';
 import { type LiveScope, looked, plug, startDaemon, unplug } from './control-plug.ts';
 import { type MemoryResize, resizeMemory, resizeVcpus } from './control-resize.ts';
-import { bringsOnDemand, openedBy, openSnapshot, pageFaults, saveSnapshot, saveTemplate } from './control-snapshot.ts';
+import {
+  bringsOnDemand,
+  openedBy,
+  openSnapshot,
+  pageFaults,
+  readSnapshot,
+  saveSnapshot,
+  saveTemplate,
+  type SnapshotToRestore,
+} from './control-snapshot.ts';
 import { counters } from './control-statistics.ts';
 import type { OwnDevice } from './devices.ts';
 import { adviceFor, startFailure } from './errors.ts';
@@ -42,7 +51,7 @@ import { probe } from './probe.ts';
 import { has, requireNotOlder } from './probe-versions.ts';
 import { type CloudHypervisorState, parseState } from './state.ts';
 import { changeDevices, readDevices, writeDevices } from './state-devices.ts';
-import { readSaved, type SavedMachine } from './state-saved.ts';
+import { readSaved } from './state-saved.ts';
 import { typedEvent } from './wire-events.ts';
 
 /** Devices that come back with a snapshot. A daemon's state, and that of a device of the host, is in none. */
@@ -60,11 +69,9 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   /** what the next plan is made of, beside the configuration */
   readonly #next: {
     devices: readonly OwnDevice[];
-    apart?: SavedMachine['apart'];
-    restoreFrom: string | undefined;
+    /** it goes on from there; it boots otherwise */
+    snapshot?: SnapshotToRestore;
     goesOn: boolean;
-    /** its memory is read when it is used */
-    onDemand: boolean;
   };
   #vsock: HybridVsock | undefined;
   #features: readonly string[] | undefined;
@@ -73,7 +80,7 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   constructor(context: VmContext) {
     const planned = (of: VmContext, binary: string): LaunchPlan => planWith(of, binary, this.#found());
     super(context, { plan: planned, probe, parseState, startFailure, channels: { count: 0, showsHangup: true } });
-    this.#next = { devices: [], restoreFrom: undefined, goesOn: false, onDemand: false };
+    this.#next = { devices: [], goesOn: false };
   }
 
   offers(): Capabilities {
@@ -132,9 +139,10 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     this.#features = features ?? [];
     try {
       await control.send(this.plan().requests, call);
-      const { restoreFrom, onDemand } = this.#next;
-      if (restoreFrom === undefined) return;
-      await control.restore(passageIn(this.context.runtimeFolder), this.#next, call);
+      const { snapshot, goesOn } = this.#next;
+      if (snapshot === undefined) return;
+      const onDemand = snapshot.memory === 'on demand';
+      await control.restore(passageIn(this.context.runtimeFolder), { goesOn, onDemand }, call);
       // It has been opened, and could serve nobody but who has broken out of the guest.
       if (onDemand) this.vmm.withdraw(pageFaults);
     } catch (error) {
@@ -151,12 +159,12 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     requireNotOlder(this.program.version, saved.version, folder);
     await writeDevices(this.context.stateFolder, saved.devices);
     this.#next.devices = saved.devices;
-    this.#next.apart = saved.apart;
-    this.#next.restoreFrom = folder;
-    this.#next.onDemand = has(this.program.version, 'memoryOnDemand') && bringsOnDemand(this.context, saved);
     this.#next.goesOn = options.goOn === true && has(this.program.version, 'resumingRestore');
+    const { growable = false } = options;
+    const onDemand = has(this.program.version, 'memoryOnDemand') && bringsOnDemand(this.context);
+    this.#next.snapshot = readSnapshot(folder, saved, { onDemand, growable });
     try {
-      openSnapshot(this.context, this.#next, folder);
+      openSnapshot(this.context, this.#next.snapshot);
       await this.#startWithDaemons(options);
     } finally {
       closePassage(this.context.runtimeFolder);
@@ -365,10 +373,9 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
   }
 
   #found(): Found {
-    const { devices, restoreFrom: folder } = this.#next;
+    const { devices, snapshot } = this.#next;
     const found = { version: this.program.version, devices };
-    if (folder === undefined) return found;
-    return { ...found, restores: openedBy(folder, this.#next) };
+    return snapshot === undefined ? found : { ...found, restores: openedBy(snapshot) };
   }
 
   #live(): LiveScope {

@@ -9,6 +9,7 @@ import type { LaunchPlan, PlannedPath, PlannedRequest } from '../launch-plan.ts'
 import { deviceLists, isPmem, isShared, type OwnDevice, pathsOf } from './devices.ts';
 import { extraArgv, landlockRules } from './plan-params.ts';
 import { has } from './probe-versions.ts';
+import { zoneId } from './state-mapped.ts';
 import type { VmConfig } from './wire.ts';
 
 /** The guest's context id: each VMM ends vsock by itself, so all guests may have the same. */
@@ -17,8 +18,6 @@ const guestCid = 3;
 const rootId = 'rootfs';
 /** Memory that can be plugged comes in slots of this size (`HOTPLUG_ALIGNMENT` in its sources: 128 MiB). */
 const memorySlotMiB = 128;
-/** What Cloud Hypervisor itself calls a guest's only memory. */
-const zoneId = 'mem0';
 
 const mib = 2 ** 20;
 

@@ -13,6 +13,8 @@ export interface SavedMachine {
   memoryBytes: number;
   /** names of files in the same folder, or absolute: memory that VMs share which go on from here, and the state */
   apart?: { memory: string; state: string } | undefined;
+  /** name of a file in the same folder, if there is one: the state, for a guest whose memory is mapped from its file */
+  mapped?: string | undefined;
 }
 
 /** Cloud Hypervisor's own names of a snapshot's files (docs/snapshot_restore.md). */
@@ -49,6 +51,7 @@ export async function readSaved(folder: string): Promise<SavedMachine> {
   if (!isSaved(saved)) throw new VmError('STATE_INVALID', `${file} is not what this version writes`, { path: file });
   for (const [part, place] of Object.entries(savedFiles(folder, saved)))
     await requireSize(place, part, saved.memoryBytes);
+  if (saved.mapped !== undefined) await requireSize(path.join(folder, saved.mapped), saved.mapped, saved.memoryBytes);
   return saved;
 }
 
@@ -79,7 +82,8 @@ function isSaved(saved: Partial<SavedMachine> | null): saved is SavedMachine {
     typeof saved.version === 'string' &&
     Number.isInteger(saved.memoryBytes) &&
     Array.isArray(saved.devices) &&
-    (saved.apart === undefined || (isName(saved.apart?.memory) && isName(saved.apart.state)))
+    (saved.apart === undefined || (isName(saved.apart?.memory) && isName(saved.apart.state))) &&
+    (saved.mapped === undefined || (isName(saved.mapped) && path.basename(saved.mapped) === saved.mapped))
   );
 }
 

@@ -128,6 +128,8 @@ function resize(body: Body): Answer {
     nameThreads();
   }
   if (bytes !== undefined) {
+    if ((memory.zones ?? []).length > 0)
+      return refusal('Not allowed to resize guest memory when backed with user defined memory zones');
     if (bytes < memory.size || bytes > memory.size + (memory.hotplug_size ?? 0)) return refusal('Invalid memory size');
     if (bytes - memory.size < plugged && memory.hotplug_method === 'Acpi') return done;
     plugged = bytes - memory.size;
@@ -145,11 +147,42 @@ function bootBytes(): number {
   return memory?.zones?.reduce((sum, zone) => sum + zone.size, 0) ?? memory?.size ?? 0;
 }
 
+/** MemoryManagerSnapshotData, as far as anyone reads it: what a shared file holds is in no range. */
+function savedState(): string {
+  const zones = config?.memory.zones ?? [];
+  const mapping = { slot: 0, gpa: 0, size: bootBytes(), zone_id: 'mem0', virtio_mem: false, file_offset: 0 };
+  const later = {
+    ...mapping,
+    slot: 1,
+    gpa: 2 ** 32,
+    size: plugged,
+    virtio_mem: config?.memory.hotplug_method === 'VirtioMem',
+  };
+  const mappings = plugged > 0 || later.virtio_mem ? [mapping, later] : [mapping];
+  const isShared = zones.length > 0 && zones.every(({ file, shared }) => file !== undefined && shared);
+  const data = isShared ? [] : mappings.filter(({ size }) => size > 0).map(({ gpa, size }) => ({ gpa, length: size }));
+  const state = JSON.stringify({ memory_ranges: { data }, guest_ram_mappings: mappings, plugged });
+  return JSON.stringify({ snapshots: { 'memory-manager': { snapshots: {}, snapshot_data: { state } } } });
+}
+
+/** @returns how many ranges of memory are to be read */
+function readState(text: string): number {
+  const { snapshots } = JSON.parse(text) as {
+    snapshots: { 'memory-manager': { snapshot_data: { state: string } } };
+  };
+  const memory = JSON.parse(snapshots['memory-manager'].snapshot_data.state) as {
+    memory_ranges: { data: unknown[] };
+    plugged: number;
+  };
+  plugged = memory.plugged;
+  return memory.memory_ranges.data.length;
+}
+
 function snapshot(body: Body): Answer {
   if (state !== 'Paused') return refusal('Trying to snapshot while VM is running');
   const folder = pathOf(body['destination_url']);
   writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config), { flag: 'wx' });
-  writeFileSync(path.join(folder, 'state.json'), JSON.stringify({ plugged }), { flag: 'wx' });
+  writeFileSync(path.join(folder, 'state.json'), savedState(), { flag: 'wx' });
   // What a shared file holds is nowhere else.
   if (config?.memory.zones?.every(({ file, shared }) => file !== undefined && shared) === true) return done;
   writeFileSync(path.join(folder, 'memory-ranges'), '', { flag: 'wx' });
@@ -161,10 +194,9 @@ async function restore(body: Body): Promise<Answer> {
   if (config !== undefined) return refusal('VM is already created');
   const folder = pathOf(body['source_url']);
   const saved = JSON.parse(readFileSync(path.join(folder, 'config.json'), 'utf8')) as Config;
-  ({ plugged } = JSON.parse(readFileSync(path.join(folder, 'state.json'), 'utf8')) as { plugged: number });
+  const ranges = readState(readFileSync(path.join(folder, 'state.json'), 'utf8'));
   for (const zone of saved.memory.zones ?? []) if (zone.file !== undefined) requireFile(zone.file);
-  if (saved.memory.zones?.every(({ file }) => file !== undefined) !== true)
-    requireFile(path.join(folder, 'memory-ranges'));
+  if (ranges > 0) requireFile(path.join(folder, 'memory-ranges'));
   // Kept open, as whoever serves its faults keeps it.
   if (body['memory_restore_mode'] === 'OnDemand') openSync('/dev/userfaultfd', 'r+');
   config = saved;

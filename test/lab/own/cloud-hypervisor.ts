@@ -303,6 +303,7 @@ export function describeOwn(): void {
           'cloud-hypervisor.json',
           'config.json',
           'memory-ranges',
+          'state-mapped.json',
           'state.json',
         ]);
       } finally {
@@ -310,10 +311,11 @@ export function describeOwn(): void {
       }
     });
 
-    it('goes on from a snapshot before its memory has been read', async () => {
-      const memoryMiB = 1024;
-      const saved = path.join(folder, 'large');
-      mkdirSync(saved, { mode: 0o700 });
+    it.each(['mapped', 'growable'])('goes on from a snapshot before its memory has been read (%s)', async (how) => {
+      const memoryMiB = 512;
+      const saved = path.join(folder, `large-${how}`);
+      const again = path.join(folder, `again-${how}`);
+      for (const made of [saved, again]) mkdirSync(made, { mode: 0o700 });
       const sum = 'head -c 30000000 /tmp/random | sha256sum';
       let before = '';
       await withStarted(cloudHypervisor, { memoryMiB }, [], async ({ hypervisor, shell }) => {
@@ -324,18 +326,47 @@ export function describeOwn(): void {
       });
       const other = await labMachine(cloudHypervisor, { memoryMiB }, 'strict');
       try {
-        await other.hypervisor.create();
-        await other.hypervisor.restore(saved);
-        await other.hypervisor.resume();
-        expect(await other.shell('echo up')).toBe('up');
-        const pid = other.hypervisor.process()?.pid ?? 0;
-        const residentMiB = Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
-        expect(residentMiB).toBeLessThan(memoryMiB / 4);
+        const { hypervisor, shell } = other;
+        await hypervisor.create();
+        await hypervisor.restore(saved, { growable: how === 'growable' });
+        await hypervisor.resume();
+        expect(await shell('echo up')).toBe('up');
+        const pid = hypervisor.process()?.pid ?? 0;
+        const residentMiB = Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+        expect(residentMiB).toBeLessThan(memoryMiB / 2);
         // It has been opened, and is not there to be opened again.
         expect(readdirSync(`/proc/${pid}/root/dev/.own`)).not.toContain('dev-userfaultfd');
-        expect(await other.shell(sum)).toBe(before);
+        expect(readFileSync(`/proc/${pid}/maps`, 'utf8').includes('memory-ranges')).toBe(how === 'mapped');
+        expect(await shell(sum)).toBe(before);
+        const grown = hypervisor.resizeMemory(memoryMiB + 128, 128, false);
+        if (how === 'mapped') await expect(grown).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+        else expect(await grown).toMatchObject({ memoryMiB: memoryMiB + 128 });
+        await shell('echo written >/tmp/after');
+        await hypervisor.pause();
+        await hypervisor.save(again);
       } finally {
         await other.discard();
+      }
+      // What it wrote is in its own snapshot, and in no other.
+      for (const [from, after] of [
+        [again, 'written'],
+        [saved, ''],
+      ] as const) {
+        const third = await labMachine(cloudHypervisor, { memoryMiB }, 'strict');
+        try {
+          await third.hypervisor.create();
+          await third.hypervisor.restore(from, { growable: how === 'mapped' });
+          await third.hypervisor.resume();
+          if (how === 'mapped')
+            expect(await third.hypervisor.resizeMemory(memoryMiB + 128, 128, false)).toMatchObject({
+              memoryMiB: memoryMiB + 128,
+            });
+          expect(await third.shell('cat /tmp/after 2>/dev/null || true')).toBe(after);
+          expect(await third.shell(sum)).toBe(before);
+        } finally {
+          await third.discard();
+        }
+        rmSync(from, { recursive: true });
       }
     });
   });
