@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { completeConfig } from '../../src/config/complete.ts';
 import { readHostFacts } from '../../src/config/host.ts';
-import type { HypervisorModule, VmContext } from '../../src/hypervisors/hypervisor.ts';
+import type { Hypervisor, HypervisorModule, VmContext } from '../../src/hypervisors/hypervisor.ts';
 import { manage } from '../../src/hypervisors/lifecycle.ts';
-import { linkAgent } from '../../src/sandbox/agent-link.ts';
+import { type AgentLink, linkAgent } from '../../src/sandbox/agent-link.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { VmStore } from '../../src/state/store.ts';
+import type { Keeper } from '../../src/transports/process/keeper.ts';
 import { defaultGuest } from '../../test/lab/guest.ts';
 import { expectNext, stageNext, takeStaged } from '../../src/sandbox/spare-vm.ts';
 import { median, ratio } from '../bench/statistics.ts';
@@ -56,16 +57,13 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
       pruneArgv: [],
     };
     const hypervisor = manage(module, context);
-    await hypervisor.create({ keeper });
-    if (snapshot === undefined) await hypervisor.start();
-    else {
-      const found = await hypervisor.restore(snapshot, { goOn: true });
-      if (found === 'paused') await hypervisor.resume();
-    }
-    const link = await linkAgent(stateFolder, hypervisor.channels(), { timeoutMs: 120_000 });
-    expectNext({ store, through: [] });
-    await link.agent.exec(['echo', 'first'], { check: true });
+    const link = await firstOutput(hypervisor, { keeper, stateFolder, snapshot }).catch(async (error: unknown) => {
+      // Why it ended, if it did: nobody can look afterwards.
+      const { log, console: words } = await hypervisor.lastWords();
+      throw new Error(`last words of VMM and guest:\n${log}\n${words}`, { cause: error });
+    });
     const took = performance.now() - began;
+    expectNext({ store, through: [] });
     stageNext();
     await link.close();
     if (saveTo !== undefined) {
@@ -139,6 +137,22 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
     [`${name}CloneMs`]: { value: median(clones.map(([one]) => one)) },
   };
   console.log(JSON.stringify(rows));
+}
+
+/** Starts a VM, or has it go on from a snapshot, to its first command's output. */
+async function firstOutput(
+  hypervisor: Hypervisor,
+  { keeper, stateFolder, snapshot }: { keeper: Keeper; stateFolder: string; snapshot: string | undefined },
+): Promise<AgentLink> {
+  await hypervisor.create({ keeper });
+  if (snapshot === undefined) await hypervisor.start();
+  else {
+    const found = await hypervisor.restore(snapshot, { goOn: true });
+    if (found === 'paused') await hypervisor.resume();
+  }
+  const link = await linkAgent(stateFolder, hypervisor.channels(), { timeoutMs: 120_000 });
+  await link.agent.exec(['echo', 'first'], { check: true });
+  return link;
 }
 
 /** Both of a pair, the one or the other first. */

@@ -19,10 +19,13 @@ export class CloudHypervisorControl {
     this.#socket = vmmFiles.apiSocket(runtimeFolder);
   }
 
-  /** Resolves once the API answers. */
-  async ready(options: CallOptions = {}): Promise<VmmPing> {
+  /** Resolves once the API can be asked. */
+  async ready(options: CallOptions = {}): Promise<void> {
     const stream = await connectUnix(this.#socket, options);
     stream.destroy();
+  }
+
+  async ping(options: CallOptions = {}): Promise<VmmPing> {
     return (await this.#call({ method: 'GET', target: '/api/v1/vmm.ping' }, options)) as VmmPing;
   }
 

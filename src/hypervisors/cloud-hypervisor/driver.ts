@@ -135,16 +135,14 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
 
   protected async answers(call: CallOptions): Promise<void> {
     const control = this.#control();
-    const { features } = await control.ready(call);
-    this.#features = features ?? [];
+    await control.ready(call);
     try {
+      // Nothing waits for that answer.
+      const asked = control.ping(call);
+      asked.catch(() => undefined);
       await control.send(this.plan().requests, call);
-      const { snapshot, goesOn } = this.#next;
-      if (snapshot === undefined) return;
-      const onDemand = snapshot.memory === 'on demand';
-      await control.restore(passageIn(this.context.runtimeFolder), { goesOn, onDemand }, call);
-      // It has been opened, and could serve nobody but who has broken out of the guest.
-      if (onDemand) this.vmm.withdraw(pageFaults);
+      await this.#goOn(control, call);
+      this.#features = (await asked).features ?? [];
     } catch (error) {
       const found = VmError.from(error);
       if (found.code !== 'VMM_FAILED') throw error;
@@ -152,6 +150,16 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
       const advice = found.advice ?? adviceFor(words.log);
       throw new VmError('START_FAILED', found.rawMessage, { ...words, advice, cause: error });
     }
+  }
+
+  /** Loads the snapshot, if the VM goes on from one. */
+  async #goOn(control: CloudHypervisorControl, call: CallOptions): Promise<void> {
+    const { snapshot, goesOn } = this.#next;
+    if (snapshot === undefined) return;
+    const onDemand = snapshot.memory === 'on demand';
+    await control.restore(passageIn(this.context.runtimeFolder), { goesOn, onDemand }, call);
+    // It has been opened, and could serve nobody but who has broken out of the guest.
+    if (onDemand) this.vmm.withdraw(pageFaults);
   }
 
   async restore(folder: string, options: RestoreOptions = {}): Promise<'paused' | 'running'> {
