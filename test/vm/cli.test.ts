@@ -225,13 +225,15 @@ describe('run', () => {
     try {
       const stats = start('stats', 'endless', '--json', '--interval', '100ms');
       const events = start('events', '--since', '1h', '--json');
+      // `stats` may end at its next line, before the other one has begun.
+      const closed = Promise.all([once(stats, 'close'), once(events, 'close')]);
       for (const child of [stats, events]) {
         await once(child.stdout, 'data');
         child.stdout.destroy();
       }
       // It is noticed when something is to be written.
       await cli('rename', 'endless', 'ended');
-      const ends = await Promise.all([once(stats, 'close'), once(events, 'close')]);
+      const ends = await closed;
       expect(ends.map(([code]) => code as number)).toEqual([141, 141]);
     } finally {
       await cli('rm', '-f', 'ended');

@@ -5,6 +5,8 @@ import { smallGuest } from './guest.ts';
 
 // The compiler that tsx runs beside each actor; keepers of VMs that one actor took over and the other one ended go with the first.
 keepsAcrossTests('process', /esbuild|polyvisor-keeper|polyvisor-watch|^\d+ \/bin\/sh -c pid=/);
+// One that makes VMs has the next one staged ahead for some seconds.
+keepsAcrossTests('file', /\/\.new-/);
 
 let actors: [Actor, Actor];
 beforeAll(async () => {
