@@ -7,7 +7,7 @@ keepsAcrossTests('process', /esbuild/);
 // An actor that has stopped its VM keeps its watch, also when the other one has removed that VM since.
 keepsAcrossTests('process', /polyvisor-watch/);
 // One that makes VMs has the next one staged ahead for some seconds.
-keepsAcrossTests('process', /polyvisor-keeper/);
+keepsAcrossTests('process', /^\d+ \/bin\/sh -c started/);
 keepsAcrossTests('file', /\/\.new-/);
 
 let actors: [Actor, Actor];
