@@ -3,6 +3,7 @@
  */
 import { VmError } from '../../src/errors.ts';
 import { prune } from '../../src/sandbox/prune.ts';
+import { endSpare } from '../../src/sandbox/spare-vm.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import type { VmOptions } from '../../src/sandbox/vm-options.ts';
 
@@ -10,7 +11,9 @@ import type { VmOptions } from '../../src/sandbox/vm-options.ts';
 export type Order =
   | { do: 'create'; options: VmOptions }
   | { do: 'connect' | 'open' | 'rename'; name: string }
-  | { do: 'exec' | 'start' | 'pause' | 'resume' | 'stop' | 'kill' | 'detach' | 'adopt' | 'remove' | 'close' | 'prune' };
+  | { do: 'exec' | 'start' | 'pause' | 'resume' | 'stop' | 'kill' | 'detach' | 'adopt' | 'remove' | 'close' | 'prune' }
+  /** to end what it has begun ahead */
+  | { do: 'rest' };
 
 /** How it went; `code` is that of a VmError. */
 export type Answer = { ok: true; value?: unknown } | { ok: false; code: string; message: string };
@@ -31,6 +34,7 @@ async function act(order: Order): Promise<unknown> {
   if (order.do === 'open') return hold(Vm.open(order.name));
   if (order.do === 'close') return hold(undefined);
   if (order.do === 'prune') return prune();
+  if (order.do === 'rest') return endSpare();
   if (vm === undefined) throw new VmError('INVALID_STATE', 'this actor holds no VM');
   if (order.do === 'exec') return (await vm.exec(['echo', 'on'], { timeoutMs: 2000 })).stdout;
   if (order.do === 'rename') return vm.rename(order.name);

@@ -6,9 +6,6 @@ import { type Actor, checkModel, startActor } from './model.ts';
 keepsAcrossTests('process', /esbuild/);
 // An actor that has stopped its VM keeps its watch, also when the other one has removed that VM since.
 keepsAcrossTests('process', /polyvisor-watch/);
-// One that makes VMs has the next one staged ahead for some seconds.
-keepsAcrossTests('process', /^\d+ \/bin\/sh -c started/);
-keepsAcrossTests('file', /\/\.new-/);
 
 let actors: [Actor, Actor];
 beforeAll(async () => {

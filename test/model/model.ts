@@ -268,5 +268,9 @@ export async function checkModel(world: World, runs: number, length: number): Pr
       for (const actor of world.actors) await actor.tell({ do: 'close' });
     }
   });
-  await fc.assert(property, { numRuns: runs, seed });
+  try {
+    await fc.assert(property, { numRuns: runs, seed });
+  } finally {
+    for (const actor of world.actors) await actor.tell({ do: 'rest' });
+  }
 }

@@ -4,9 +4,7 @@ import { keepsAcrossTests } from '../support/leaks.ts';
 import { smallGuest } from './guest.ts';
 
 // The compiler that tsx runs beside each actor; keepers of VMs that one actor took over and the other one ended go with the first.
-keepsAcrossTests('process', /esbuild|polyvisor-keeper|polyvisor-watch|^\d+ \/bin\/sh -c (?:pid=|started)/);
-// One that makes VMs has the next one staged ahead for some seconds.
-keepsAcrossTests('file', /\/\.new-/);
+keepsAcrossTests('process', /esbuild|polyvisor-keeper|polyvisor-watch|^\d+ \/bin\/sh -c pid=/);
 
 let actors: [Actor, Actor];
 beforeAll(async () => {

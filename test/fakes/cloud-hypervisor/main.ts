@@ -147,9 +147,13 @@ function bootBytes(): number {
   return memory?.zones?.reduce((sum, zone) => sum + zone.size, 0) ?? memory?.size ?? 0;
 }
 
-/** MemoryManagerSnapshotData, as far as anyone reads it: what a shared file holds is in no range. */
+/** What a shared file holds is nowhere else. */
+function isInSharedFile(): boolean {
+  return config?.memory.zones?.every(({ file, shared }) => file !== undefined && shared) === true;
+}
+
+/** MemoryManagerSnapshotData, as far as anyone reads it. */
 function savedState(): string {
-  const zones = config?.memory.zones ?? [];
   const mapping = { slot: 0, gpa: 0, size: bootBytes(), zone_id: 'mem0', virtio_mem: false, file_offset: 0 };
   const later = {
     ...mapping,
@@ -159,8 +163,9 @@ function savedState(): string {
     virtio_mem: config?.memory.hotplug_method === 'VirtioMem',
   };
   const mappings = plugged > 0 || later.virtio_mem ? [mapping, later] : [mapping];
-  const isShared = zones.length > 0 && zones.every(({ file, shared }) => file !== undefined && shared);
-  const data = isShared ? [] : mappings.filter(({ size }) => size > 0).map(({ gpa, size }) => ({ gpa, length: size }));
+  const data = isInSharedFile()
+    ? []
+    : mappings.filter(({ size }) => size > 0).map(({ gpa, size }) => ({ gpa, length: size }));
   const state = JSON.stringify({ memory_ranges: { data }, guest_ram_mappings: mappings, plugged });
   return JSON.stringify({ snapshots: { 'memory-manager': { snapshots: {}, snapshot_data: { state } } } });
 }
@@ -183,8 +188,7 @@ function snapshot(body: Body): Answer {
   const folder = pathOf(body['destination_url']);
   writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config), { flag: 'wx' });
   writeFileSync(path.join(folder, 'state.json'), savedState(), { flag: 'wx' });
-  // What a shared file holds is nowhere else.
-  if (config?.memory.zones?.every(({ file, shared }) => file !== undefined && shared) === true) return done;
+  if (isInSharedFile()) return done;
   writeFileSync(path.join(folder, 'memory-ranges'), '', { flag: 'wx' });
   truncateSync(path.join(folder, 'memory-ranges'), bootBytes() + plugged);
   return done;

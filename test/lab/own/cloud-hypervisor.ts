@@ -332,7 +332,7 @@ export function describeOwn(): void {
         await hypervisor.resume();
         expect(await shell('echo up')).toBe('up');
         const pid = hypervisor.process()?.pid ?? 0;
-        const residentMiB = Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+        const residentMiB = Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
         expect(residentMiB).toBeLessThan(memoryMiB / 2);
         // It has been opened, and is not there to be opened again.
         expect(readdirSync(`/proc/${pid}/root/dev/.own`)).not.toContain('dev-userfaultfd');
