@@ -6,11 +6,11 @@ import { readHostFacts } from '../../src/config/host.ts';
 import type { Hypervisor, HypervisorModule, VmContext } from '../../src/hypervisors/hypervisor.ts';
 import { manage } from '../../src/hypervisors/lifecycle.ts';
 import { type AgentLink, linkAgent } from '../../src/sandbox/agent-link.ts';
+import { expectNext, stageNext, takeStaged } from '../../src/sandbox/spare-vm.ts';
 import { Vm } from '../../src/sandbox/vm.ts';
 import { VmStore } from '../../src/state/store.ts';
 import type { Keeper } from '../../src/transports/process/keeper.ts';
 import { defaultGuest } from '../../test/lab/guest.ts';
-import { expectNext, stageNext, takeStaged } from '../../src/sandbox/spare-vm.ts';
 import { median, ratio } from '../bench/statistics.ts';
 
 /** A VM that is started without this library, in a folder of its own. */
@@ -44,8 +44,8 @@ export async function benchVmm(module: HypervisorModule, name: string, byHand: B
     // As a VM's maker does.
     const { id, keeper, folder } = await takeStaged({ store, through: [] }, vmName);
     const { runtimeFolder } = await store.create({ id, name: vmName, hypervisor: module.type }, folder);
-    if (folder === undefined) keeper.settle();
-    else keeper.moved(stateFolder);
+    keeper.moved(stateFolder);
+    keeper.settle();
     const context = {
       id,
       name: vmName,

@@ -171,8 +171,8 @@ async function makeFolders(
   let held: HeldVm;
   try {
     const context = contextOf(store, record, vm, vm.host.memoryMiB);
-    if (folder !== undefined) keeper.moved(context.stateFolder);
-    else if (starts) keeper.settle();
+    keeper.moved(context.stateFolder);
+    if (starts) keeper.settle();
     held = new HeldVm(store, context, manage(module, context), { ...vm, keeper });
   } catch (error) {
     await removeFiles(store, record);

@@ -37,9 +37,11 @@ export function identify(pid: number): ProcessIdentity | undefined {
   return stat === undefined || isDead(stat.state) ? undefined : { pid, startTime: stat.startTime, bootId: bootId() };
 }
 
+let own: ProcessIdentity | undefined;
+
 /** The identity of this very process. */
 export function ownIdentity(): ProcessIdentity {
-  const own = identify(process.pid);
+  own ??= identify(process.pid);
   if (own === undefined) throw new Error('/proc does not show this process: is /proc mounted?');
   return own;
 }

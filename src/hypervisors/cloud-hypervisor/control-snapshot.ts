@@ -93,7 +93,7 @@ export type MemoryComing = 'mapped' | 'on demand' | 'at once';
  * Whether memory of a snapshot can be read when it is used. Not memory that other processes map as well: nobody would bring what they use
  * first.
  */
-export function bringsOnDemand({ config }: Pick<VmContext, 'config'>): boolean {
+function bringsOnDemand({ config }: Pick<VmContext, 'config'>): boolean {
   if (isShared(config) || config.hugePages) return false;
   try {
     closeSync(openSync(pageFaults, constants.O_RDWR));
@@ -121,10 +121,11 @@ export function openedBy({ files, memory }: Pick<SnapshotToRestore, 'files' | 'm
 
 /**
  * Decides how the memory of a snapshot comes.
- * @param how onDemand: whether this version and the host can bring it page by page; growable: it is not to be mapped
+ * @param how onDemand: whether this version can bring it page by page; growable: it is not to be mapped
  * @throws {VmError} FILE_INVALID when the configuration in it can't be read
  */
 export function readSnapshot(
+  context: Pick<VmContext, 'config'>,
   folder: string,
   { devices, apart, mapped }: Pick<SavedMachine, 'devices' | 'apart' | 'mapped'>,
   how: { onDemand: boolean; growable: boolean },
@@ -138,8 +139,10 @@ export function readSnapshot(
     throw VmError.from(error, 'FILE_INVALID', { path: file });
   }
   const isMapped = apart !== undefined || (mapped !== undefined && !how.growable);
-  if (!isMapped)
-    return { devices, files, memory: how.onDemand ? 'on demand' : 'at once', config: withOwnMemory(config) };
+  if (!isMapped) {
+    const comes = how.onDemand && bringsOnDemand(context) ? 'on demand' : 'at once';
+    return { devices, files, memory: comes, config: withOwnMemory(config) };
+  }
   const memory = mappedMemory(config.memory, files['memory-ranges']);
   const state = mapped === undefined ? files['state.json'] : path.join(folder, mapped);
   return { devices, files: { ...files, 'state.json': state }, memory: 'mapped', config: { ...config, memory } };
@@ -193,7 +196,7 @@ export function relocated(
 
 /** Memory that the VMM fills from the snapshot and that may grow, also where the saved VM had it from a file. Pure. */
 export function withOwnMemory(config: VmConfig): VmConfig {
-  const { zones = [], ...memory } = config.memory;
+  const { zones, ...memory } = config.memory;
   const [only, ...more] = zones ?? [];
   if (only === undefined) return config;
   if (only.id === zoneId && more.length === 0) return { ...config, memory: { ...memory, size: only.size } };

@@ -34,7 +34,6 @@ import { closePassage, passageIn } from './control-passage.ts';
 import { type LiveScope, looked, plug, startDaemon, unplug } from './control-plug.ts';
 import { type MemoryResize, resizeMemory, resizeVcpus } from './control-resize.ts';
 import {
-  bringsOnDemand,
   openedBy,
   openSnapshot,
   pageFaults,
@@ -168,9 +167,8 @@ export class CloudHypervisorDriver extends ProgramDriver implements Driver {
     await writeDevices(this.context.stateFolder, saved.devices);
     this.#next.devices = saved.devices;
     this.#next.goesOn = options.goOn === true && has(this.program.version, 'resumingRestore');
-    const { growable = false } = options;
-    const onDemand = has(this.program.version, 'memoryOnDemand') && bringsOnDemand(this.context);
-    this.#next.snapshot = readSnapshot(folder, saved, { onDemand, growable });
+    const how = { onDemand: has(this.program.version, 'memoryOnDemand'), growable: options.growable === true };
+    this.#next.snapshot = readSnapshot(this.context, folder, saved, how);
     try {
       openSnapshot(this.context, this.#next.snapshot);
       await this.#startWithDaemons(options);

@@ -14,8 +14,8 @@
  * end, 6 the write end of `alive`, which the child keeps, 7 its read end. The working folder is the VM's, which may get another name.
  *
  * Hears on the pipe, a word a line: `made`, the folder is there; `go`, how the child is started can be read (start-script.ts);
- * `over` in place of either, there will be no child. Says: `ready` when the lease is there, which the owner then joins; `waits`, the second part, when it needs but that last word;
- * `pid N START`, the child's own word before it becomes anything else, which the owner answers with `known`; `exit code N` or
+ * `over` in place of either, there will be no child. Says: `ready` when the lease is there, which the owner then joins; `waits` when
+ * nothing but `go` is missing; `pid N START`, the child's own word before it becomes anything else, which the owner answers with `known`; `exit code N` or
  * `exit signal N`, before that `by lease` or `by end` when it was the reader's doing; or `detached`.
  */
 
@@ -66,8 +66,9 @@ done
 cd -- "$folder" || exit
 exec 2>>"$errors" 3>>"$output"
 
-# Tools read a dozen files for another language. Read-write first: no end's opening then waits for the other one (fifo(7)).
+# Tools read a dozen files for another language. Ours stays: the prune command gets it.
 LC_ALL=C "$mkfifo" -m 600 -- "$lease" "$alive" || exit
+# Read-write first: no end's opening then waits for the other one (fifo(7)).
 exec 8<>"$lease" 4<"$lease" 5>"$lease" 9<>"$alive" 6>"$alive" 7<"$alive"
 exec 8>&- 9>&-
 printf 'ready\\n' 2>/dev/null
@@ -127,9 +128,9 @@ tell() {
 trap "printf 'end\\\\n' >&5" HUP INT TERM
 trap : PIPE
 
+printf 'waits\\n' 2>/dev/null
 # The owner may still be making what the child needs. Without its word there is no child: it is dead, or wants none any more, of which
 # it may tell us before it holds the lease.
-printf 'waits\\n' 2>/dev/null
 read -r word <&1
 case $word in
   go) ;;

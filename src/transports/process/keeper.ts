@@ -124,7 +124,7 @@ export class Keeper {
     await this.#process.prepared();
   }
 
-  /** Says that the folder has another name now. */
+  /** Says what the folder is named now. */
   moved(folder: string): void {
     const there = (file: string): string => path.join(folder, path.basename(file));
     const { lease, alive, exitFile, startFile, stdout, stderr } = this.#options;
